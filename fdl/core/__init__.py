@@ -1,0 +1,9 @@
+"""The few concepts that every floor shares: layers and their scope, named keys, compilation, errors, file I/O."""
+
+from fdl.core._compile import compiler_options as compiler_options
+from fdl.core._compile import jit as jit
+from fdl.core._errors import FdlError as FdlError
+from fdl.core._errors import choose as choose
+from fdl.core._keys import fold as fold
+from fdl.core._scope import Layer as Layer
+from fdl.core._scope import Scope as Scope

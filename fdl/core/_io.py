@@ -1,0 +1,95 @@
+"""Every file that fdl writes or reads passes through here."""
+
+import contextlib
+import json
+import os
+import sqlite3
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fdl.core._errors import FdlError
+
+
+def writable_folder(path: str | os.PathLike[str], where: str = "folder") -> Path:
+    """`path`, created where it is missing; raises `FdlError` unless a file can be written into it."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FdlError(where, f"{str(path)!r} ({error.strerror})", "a folder that can be written to") from error
+    return folder
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a whole file or none: a temporary name in the same folder, fsync, rename, fsync of the folder."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise FdlError(str(path), f"{error.strerror} while writing", "a file system with room that can be written to") from error
+
+
+def save_arrays(path: Path, tree: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """Writes nested dictionaries of arrays as safetensors; an array's name is its path, joined with `/`.
+
+    `metadata` is kept as one JSON text under the key `fdl`.
+    """
+    from safetensors.numpy import save
+
+    flat: dict[str, np.ndarray] = {}
+
+    def walk(prefix: str, node: Any) -> None:
+        if isinstance(node, dict):
+            for name, child in node.items():
+                walk(f"{prefix}/{name}" if prefix else name, child)
+        else:
+            flat[prefix] = np.asarray(node, order="C")
+
+    walk("", tree)
+    write_bytes(path, save(flat, {"fdl": json.dumps(metadata)}))
+
+
+def load_arrays(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tree and the metadata that `save_arrays` wrote; raises `FdlError` for any other or a damaged file."""
+    from safetensors import SafetensorError, safe_open
+
+    tree: dict[str, Any] = {}
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = json.loads((file.metadata() or {})["fdl"])
+            for name in file.keys():  # noqa: SIM118 (not a mapping)
+                *parents, leaf = name.split("/")
+                node = tree
+                for parent in parents:
+                    node = node.setdefault(parent, {})
+                node[leaf] = file.get_tensor(name)
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise FdlError(str(path), f"{error}", "a safetensors file written by fdl") from error
+    return tree, metadata
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """An SQLite database in autocommit mode that several threads may use in turn; transactions are opened by name."""
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error as error:
+        raise FdlError(str(path), str(error), "a study's SQLite database") from error
+    return connection

@@ -1,0 +1,40 @@
+"""Losses: means over the batch, to be minimised."""
+
+import jax
+import jax.numpy as jnp
+
+
+def _check_labels(name: str, scores: jax.Array, labels: jax.Array) -> None:
+    if labels.shape != scores.shape[:-1] or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"{name} takes scores [..., classes] and integer labels [...], not {scores.shape} and {labels.dtype}{labels.shape}")
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean of `-log softmax(logits)[label]`, in nats.
+
+    Args:
+        logits: `[..., classes]`, finite.
+        labels: integers `[...]` in 0..classes-1. A label out of range gives NaN (fdl's data sets are checked before).
+
+    Raises:
+        ValueError: for labels of another shape, or that are not integers.
+    """
+    _check_labels("cross_entropy", logits, labels)
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    chosen = jnp.take_along_axis(logits, labels[..., None], -1, mode="fill", fill_value=jnp.nan)[..., 0]
+    inside = (labels >= 0) & (labels < logits.shape[-1])  # a negative index would count from the end
+    return jnp.where(inside, jax.nn.logsumexp(logits, -1) - chosen, jnp.nan).mean()
+
+
+def mean_squared_error(predictions: jax.Array, targets: jax.Array) -> jax.Array:
+    """Mean of `(prediction - target)^2` over every element.
+
+    Args:
+        predictions: `[...]`; `targets` have the same shape, without broadcasting.
+
+    Raises:
+        ValueError: for unequal shapes.
+    """
+    if predictions.shape != targets.shape:
+        raise ValueError(f"predictions of shape {predictions.shape} and targets of shape {targets.shape}")
+    return jnp.square(predictions - targets).mean()

@@ -1,0 +1,33 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+from jax.nn import initializers
+
+from fdl.core import Layer, Scope
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    """`y = x W + b`, on the last axis.
+
+    Args:
+        features: size of the output's last axis.
+        bias: whether `b` is there.
+        kernel_init: initializer of `W`; default LeCun normal, variance 1 / inputs (LeCun et al. 1998, "Efficient
+            BackProp"). `b` starts at 0.
+
+    Input `[..., inputs]`, output `[..., features]`. Parameters: `kernel` `[inputs, features]`, `bias` `[features]`, of
+    the input's dtype.
+    """
+
+    features: int
+    bias: bool = True
+    kernel_init: Callable[..., jax.Array] = initializers.lecun_normal()
+
+    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:  # type: ignore[override]
+        y = x @ scope.param("kernel", self.kernel_init, (x.shape[-1], self.features), x.dtype)
+        if self.bias:
+            b = scope.param("bias", initializers.zeros, (self.features,), x.dtype)
+            y = y + b.reshape((1,) * (y.ndim - 1) + b.shape)
+        return y

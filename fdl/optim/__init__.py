@@ -1,0 +1,18 @@
+"""Optimizers, one a file, each derived from its paper: `from fdl import optim`."""
+
+from fdl.optim._base import Elementwise as Elementwise
+from fdl.optim._base import Optimizer as Optimizer
+from fdl.optim._base import apply_updates as apply_updates
+from fdl.optim._base import optimizer as optimizer
+from fdl.optim._base import safe_sqrt as safe_sqrt
+from fdl.optim._base import static as static
+from fdl.optim._optax import from_optax as from_optax
+from fdl.optim.adadelta import Adadelta as Adadelta
+from fdl.optim.adagrad import Adagrad as Adagrad
+from fdl.optim.adam import Adam as Adam
+from fdl.optim.momentum import Momentum as Momentum
+from fdl.optim.rmsprop import RMSProp as RMSProp
+from fdl.optim.sgd import SGD as SGD
+
+named = {cls.__name__.lower(): cls for cls in (SGD, Momentum, Adagrad, Adadelta, RMSProp, Adam)}
+"""The optimizers by the names that commands take."""

@@ -1,0 +1,126 @@
+"""What every optimizer shares: hyperparameters as pytree leaves, a rule for one array, schedules, dtypes."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+
+from fdl.core import FdlError
+
+Tree = Any
+Hyperparameter = Any
+"""A number, an array (traced or mapped), or a schedule: a pytree that is callable on the step count."""
+
+C = TypeVar("C", bound=type)
+
+
+def static(default: Any) -> Any:
+    """A field that changes the structure of the computation: part of the pytree's type, no leaf."""
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(static,))
+def optimizer(cls: C) -> C:
+    """Makes a class a frozen dataclass and a pytree whose leaves are its hyperparameters.
+
+    One compiled program then serves every value: a new rate never recompiles, `jax.vmap` over optimizers is a sweep and
+    `jax.grad` with respect to a rate works.
+    """
+    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+
+
+class Optimizer:
+    """An optimizer: `init(params)` gives its state, `update(grads, state, params)` the updates and the next state.
+
+    Iterating gives `(init, update)`, so it can stand in `optax.chain` and wherever optax takes a transformation.
+    """
+
+    def __post_init__(self) -> None:
+        """Raises `FdlError` where a learning rate is a number that is not positive and finite."""
+        lr = getattr(self, "lr", None)
+        if isinstance(lr, (int, float)) and not isinstance(lr, bool) and not (lr > 0 and math.isfinite(lr)):
+            raise FdlError(f"{type(self).__name__}(lr)", repr(lr), "a positive, finite learning rate")
+
+    def init(self, params: Tree) -> Tree:
+        """The state before the first step, for parameters of these shapes and dtypes."""
+        raise NotImplementedError
+
+    def update(self, grads: Tree, state: Tree, params: Tree | None = None) -> tuple[Tree, Tree]:
+        """What to add to the parameters, and the next state."""
+        raise NotImplementedError
+
+    def at(self, step: jax.Array) -> Any:
+        """This optimizer with every schedule replaced by its value at `step`, counted from 0."""
+        fields = [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
+        values = {name: getattr(self, name) for name in fields}
+        return dataclasses.replace(self, **{n: v(step) for n, v in values.items() if callable(v)})  # type: ignore[type-var]
+
+    def __iter__(self) -> Iterator[Callable[..., Any]]:
+        return iter((self.init, self.update))
+
+
+class Elementwise(Optimizer):
+    """An optimizer whose rule is the same for every array, written as in its paper.
+
+    A subclass names its state in `slots` and writes `rule`. Arithmetic and state are in float32 at least, hyperparameters
+    in the same dtype whether they are constants or traced, and the update is cast to the parameter's dtype.
+    """
+
+    slots: tuple[str, ...] = ()
+
+    def start(self, param: jax.Array) -> tuple[jax.Array, ...]:
+        """The slots' first values for one parameter array: zeros."""
+        return (jnp.zeros_like(param),) * len(self.slots)
+
+    def rule(self, t: jax.Array, g: jax.Array, *slots: jax.Array) -> tuple[jax.Array, ...]:
+        """One array's update followed by its new slots; `t` counts steps from 1, `g` is the gradient."""
+        raise NotImplementedError
+
+    def init(self, params: Tree) -> Tree:
+        leaves, tree = jax.tree.flatten(params)
+        columns = _columns([_cast(self, p).start(jnp.zeros_like(p, dtype=_wide(p))) for p in leaves], len(self.slots))
+        return {"step": jnp.zeros((), jnp.int32), **{name: tree.unflatten(c) for name, c in zip(self.slots, columns)}}
+
+    def update(self, grads: Tree, state: Tree, params: Tree | None = None) -> tuple[Tree, Tree]:
+        now, t = self.at(state["step"]), state["step"] + 1
+        leaves, tree = jax.tree.flatten(grads)
+        likes = leaves if params is None else tree.flatten_up_to(params)
+        slots = [tree.flatten_up_to(state[name]) for name in self.slots]
+        out = []
+        for g, like, *s in zip(leaves, likes, *slots):
+            wide = _wide(g)
+            step, *new = _cast(now, g).rule(t.astype(wide), g.astype(wide), *s)
+            out.append((step.astype(like.dtype), *new))
+        updates, *columns = _columns(out, 1 + len(self.slots))
+        return tree.unflatten(updates), {"step": t, **{name: tree.unflatten(c) for name, c in zip(self.slots, columns)}}
+
+
+def _wide(x: jax.Array) -> Any:
+    return jnp.promote_types(x.dtype, jnp.float32)
+
+
+def _columns(rows: list[tuple[Any, ...]], count: int) -> list[tuple[Any, ...]]:
+    return list(zip(*rows)) if rows else [()] * count
+
+
+def _cast(optimizer: Any, like: jax.Array) -> Any:
+    """The same optimizer with each hyperparameter an array of the dtype to compute in; schedules stay."""
+    keep = lambda leaf: leaf if callable(leaf) else jnp.asarray(leaf).astype(_wide(like))
+    return jax.tree.map(keep, optimizer, is_leaf=callable)
+
+
+def safe_sqrt(x: jax.Array) -> jax.Array:
+    """`sqrt(x)` with derivative 0 at 0, where `jnp.sqrt`'s is infinite.
+
+    Without it the gradient with respect to a learning rate is NaN as soon as one unit's gradient is always 0.
+    """
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+
+
+def apply_updates(params: Tree, updates: Tree) -> Tree:
+    """`params + updates`, leaf by leaf, in the parameters' dtypes."""
+    return jax.tree.map(lambda p, u: p + u.astype(p.dtype), params, updates)

@@ -1,0 +1,45 @@
+"""optax's optimizers with their hyperparameters as leaves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from fdl.optim._base import Optimizer, Tree
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclass(frozen=True)
+class Optax(Optimizer):
+    """An optax optimizer that is built anew in every trace from traced hyperparameters. Made by `from_optax`."""
+
+    factory: Callable[..., Any]
+    hyperparameters: dict[str, Any]
+
+    def init(self, params: Tree) -> Tree:
+        return self.factory(**self.hyperparameters).init(params)
+
+    def update(self, grads: Tree, state: Tree, params: Tree | None = None) -> tuple[Tree, Tree]:
+        return self.factory(**self.hyperparameters).update(grads, state, params)
+
+    def tree_flatten(self) -> Any:
+        return tuple(self.hyperparameters.values()), (self.factory, tuple(self.hyperparameters))
+
+    @classmethod
+    def tree_unflatten(cls, static: Any, leaves: Any) -> "Optax":
+        return cls(static[0], dict(zip(static[1], leaves)))
+
+
+def from_optax(factory: Callable[..., Any], **hyperparameters: Any) -> Optax:
+    """`from_optax(optax.adam, learning_rate=1e-3)`: an optax optimizer as a pytree of its hyperparameters.
+
+    Its values can be swept and differentiated, and another value does not recompile. An optax optimizer whose values need
+    not vary works everywhere in fdl as it is.
+
+    Args:
+        factory: a function that returns an optax transformation; options that are no numbers belong in a
+            `functools.partial`.
+        hyperparameters: its numbers, by keyword.
+    """
+    return Optax(factory, hyperparameters)

@@ -1,0 +1,32 @@
+from fdl.optim._base import Elementwise, Hyperparameter, optimizer, safe_sqrt
+
+
+@optimizer
+class Adadelta(Elementwise):
+    r"""Adagrad with a window, and steps in the units of the parameters.
+
+    $$E_t = \rho E_{t-1} + (1 - \rho) g_t^2, \qquad
+      d_t = \frac{\sqrt{D_{t-1} + \epsilon}}{\sqrt{E_t + \epsilon}}\, g_t, \qquad
+      D_t = \rho D_{t-1} + (1 - \rho) d_t^2, \qquad
+      \theta_t = \theta_{t-1} - \mathrm{lr}\, d_t$$
+
+    Zeiler 2012, "ADADELTA: an adaptive learning rate method", algorithm 1, which has no rate: lr = 1. $D$ gathers $d$
+    before the rate is applied, as in optax and PyTorch. Equals `optax.adadelta` (whose own defaults, without a rate,
+    ascend) and `torch.optim.Adadelta`, given the same values. Two slots: $E$ and $D$.
+
+    Args:
+        lr: default 1, the paper's rule.
+        rho: $\rho$, decay of both averages, default 0.95.
+        eps: $\epsilon$, default 1e-6; it alone sets the size of the first steps.
+    """
+
+    lr: Hyperparameter = 1.0
+    rho: Hyperparameter = 0.95
+    eps: Hyperparameter = 1e-6
+    slots = ("E", "D")
+
+    def rule(self, t, g, E, D):
+        E = self.rho * E + (1 - self.rho) * g**2
+        d = safe_sqrt(D + self.eps) / safe_sqrt(E + self.eps) * g
+        D = self.rho * D + (1 - self.rho) * d**2
+        return -self.lr * d, E, D

@@ -1,0 +1,20 @@
+from fdl.optim._base import Elementwise, Hyperparameter, optimizer
+
+
+@optimizer
+class SGD(Elementwise):
+    r"""Stochastic gradient descent.
+
+    $$\theta_t = \theta_{t-1} - \mathrm{lr}\, g_t$$
+
+    Robbins & Monro 1951, "A stochastic approximation method", equation 6. Equals `optax.sgd` and `torch.optim.SGD`
+    without momentum. No state.
+
+    Args:
+        lr: learning rate, default 0.01.
+    """
+
+    lr: Hyperparameter = 1e-2
+
+    def rule(self, t, g):
+        return (-self.lr * g,)
