@@ -6,7 +6,9 @@ import jax.numpy as jnp
 
 def _check_labels(name: str, scores: jax.Array, labels: jax.Array) -> None:
     if labels.shape != scores.shape[:-1] or not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f"{name} takes scores [..., classes] and integer labels [...], not {scores.shape} and {labels.dtype}{labels.shape}")
+        raise ValueError(
+            f"{name} takes scores [..., classes] and integer labels [...], not {scores.shape} and {labels.dtype}{labels.shape}"
+        )
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -20,7 +22,9 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
         ValueError: for labels of another shape, or that are not integers.
     """
     _check_labels("cross_entropy", logits, labels)
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    if labels.dtype.itemsize < 4:
+        labels = labels.astype(jnp.int32)  # in 8 bits 256, a count of classes, would be 0
+    logits = logits.astype(jnp.float64 if logits.dtype == jnp.float64 else jnp.float32)
     chosen = jnp.take_along_axis(logits, labels[..., None], -1, mode="fill", fill_value=jnp.nan)[..., 0]
     inside = (labels >= 0) & (labels < logits.shape[-1])  # a negative index would count from the end
     return jnp.where(inside, jax.nn.logsumexp(logits, -1) - chosen, jnp.nan).mean()

@@ -17,4 +17,5 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
         ValueError: for labels of another shape, or that are not integers.
     """
     _check_labels("accuracy", logits, labels)
-    return (logits.argmax(-1) == labels).astype(jnp.float32).mean()
+    largest = logits.argmax(-1)
+    return (largest == labels.astype(largest.dtype)).astype(jnp.float32).mean()

@@ -3,6 +3,7 @@
 from fdl.core._compile import compiler_options as compiler_options
 from fdl.core._compile import jit as jit
 from fdl.core._errors import FdlError as FdlError
+from fdl.core._errors import check_positive as check_positive
 from fdl.core._errors import choose as choose
 from fdl.core._keys import fold as fold
 from fdl.core._scope import Layer as Layer

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -28,14 +29,14 @@ class FdlError(Exception):
 
 def choose(where: str, name: str, options: Mapping[str, T]) -> T:
     """`options[name]`; raises `FdlError` naming the nearest spelling and every option there is."""
-    if name in options:
+    if isinstance(name, str) and name in options:
         return options[name]
-    near = difflib.get_close_matches(name, options, n=1)
+    near = difflib.get_close_matches(str(name), options, n=1)
     raise FdlError(where, repr(name), "one of " + ", ".join(options), f"Did you mean {near[0]!r}?" if near else "")
 
 
 def check_positive(where: str, value: Any, kind: type = float, fix: str = "") -> None:
     """Raises `FdlError` unless `value` is a positive, finite number (an integer, where `kind` is `int`)."""
-    number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:
+    number = isinstance(value, numbers.Integral if kind is int else numbers.Real) and not isinstance(value, bool)
+    if not number or not 0 < value < math.inf:
         raise FdlError(where, repr(value), "a positive whole number" if kind is int else "a positive, finite number", fix)

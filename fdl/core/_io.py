@@ -5,6 +5,8 @@ import json
 import os
 import sqlite3
 import tempfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,39 +59,73 @@ def save_arrays(path: Path, tree: dict[str, Any], metadata: dict[str, Any]) -> N
     def walk(prefix: str, node: Any) -> None:
         if isinstance(node, dict):
             for name, child in node.items():
+                if "/" in name:
+                    raise FdlError(f"array {prefix}/{name}", "a '/' in the name", "a name without it: it parts the names of a path")
                 walk(f"{prefix}/{name}" if prefix else name, child)
         else:
             flat[prefix] = np.asarray(node, order="C")
 
     walk("", tree)
-    write_bytes(path, save(flat, {"fdl": json.dumps(metadata)}))
+    text = json.dumps(metadata)
+    write_bytes(path, save(flat, {"fdl": text, "crc32": _checksum(flat, text)}))
 
 
 def load_arrays(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The tree and the metadata that `save_arrays` wrote; raises `FdlError` for any other or a damaged file."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     tree: dict[str, Any] = {}
     try:
         with safe_open(path, "numpy") as file:
-            metadata = json.loads((file.metadata() or {})["fdl"])
-            for name in file.keys():  # noqa: SIM118 (not a mapping)
-                *parents, leaf = name.split("/")
-                node = tree
-                for parent in parents:
-                    node = node.setdefault(parent, {})
-                node[leaf] = file.get_tensor(name)
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+            marks = {"fdl": "", "crc32": "", **(file.metadata() or {})}
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        if marks["crc32"] != _checksum(flat, marks["fdl"]):
+            raise ValueError("contents that are not those of its checksum")
+        metadata = json.loads(marks["fdl"])
+        for name, array in flat.items():
+            *parents, leaf = name.split("/")
+            node = tree
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[leaf] = array
+    except Exception as error:  # whatever a foreign or damaged file provokes
         raise FdlError(str(path), f"{error}", "a safetensors file written by fdl") from error
     return tree, metadata
 
 
+def _checksum(flat: dict[str, np.ndarray], text: str) -> str:
+    """Of names, shapes, dtypes, bytes and metadata: safetensors itself loads a flipped bit as another number."""
+    from safetensors.numpy import save
+
+    return str(zlib.crc32(save(flat, {"fdl": text})))
+
+
 def open_database(path: Path) -> sqlite3.Connection:
-    """An SQLite database in autocommit mode that several threads may use in turn; transactions are opened by name."""
-    try:
+    """An SQLite database in autocommit mode that several threads may use in turn; `transaction` writes to it."""
+    with _database_errors(path):
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-    except sqlite3.Error as error:
-        raise FdlError(str(path), str(error), "a study's SQLite database") from error
     return connection
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connection]:
+    """Everything that is written inside is kept, durably, or nothing is."""
+    with _database_errors(path):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+@contextlib.contextmanager
+def _database_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise FdlError(str(path), str(error), "a study's database on a file system with room") from error

@@ -23,6 +23,7 @@ class Call(NamedTuple):
     params: Tree
     state: Tree
     inputs: tuple[Any, ...]
+    options: Tree
     outputs: Any
 
 
@@ -67,9 +68,13 @@ class Scope:
         """Replaces a state entry, in the dtype it had."""
         self.state[name] = jax.lax.stop_gradient(value).astype(self.state[name].dtype)
 
-    def _leaf(self, tree: Tree, kind: str, name: str, initializer: Callable[..., jax.Array], shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def _leaf(
+        self, tree: Tree, kind: str, name: str, initializer: Callable[..., jax.Array], shape: tuple[int, ...], dtype: Any
+    ) -> jax.Array:
         where = f"{kind} {self.path}/{name}"
         dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.float32
+        if "/" in name or isinstance(tree.get(name), dict):
+            raise FdlError(where, "a '/' in the name" if "/" in name else "a layer of this name", "a name of its own, without a '/'")
         if self.initialising is not None and name not in tree:
             path = (*self.path.split("/")[1:], name)
             getattr(self.initialising, kind)[path] = lambda key: initializer(key, shape, dtype)
@@ -95,9 +100,13 @@ class Scope:
             return located(f"{self.path}/{getattr(layer, '__name__', 'function')}", layer, inputs, options)
         if name is None:
             kind = snake(type(layer).__name__)
-            name = f"{kind}_{self.names[kind]}"
+            while (name := f"{kind}_{self.names[kind]}") in self.children:  # a name given by hand: counting shares with nobody
+                self.names[kind] += 1
             self.names[kind] += 1
-        if self.children.setdefault(name, layer) != layer or not isinstance(self.params.get(name, {}), dict):
+        if "/" in name:
+            raise FdlError(f"layer {self.path}/{name}", "a '/' in the name", "a name without it: it parts the names of a path")
+        owned = all(isinstance(tree.get(name, {}), dict) for tree in (self.params, self.state))
+        if self.children.setdefault(name, layer) != layer or not owned:
             raise FdlError(f"layer {self.path}/{name}", "a second owner of this name", "a name of its own for each layer")
         if self.initialising is not None:
             self.params.setdefault(name, {})
@@ -110,7 +119,7 @@ class Scope:
         if child.state:
             self.state[name] = child.state
         if self.initialising is not None:
-            record = (child.params, child.state, inputs, outputs)
+            record = (child.params, child.state, inputs, options, outputs)
             self.initialising.calls.append(Call(child.path, layer, *jax.tree.map(abstract, record)))
             if not child.params:
                 del self.params[name]
@@ -132,7 +141,9 @@ class Scope:
         if self.initialising is not None:
             self(layer, *example, name=name)
         if self.state.get(name):
-            raise FdlError(f"layer {self.path}/{name}", "a layer with state inside a loop", "a layer without state", "Use another normalisation there.")
+            raise FdlError(
+                f"layer {self.path}/{name}", "a layer with state inside a loop", "a layer without state", "Use another normalisation there."
+            )
         path = f"{self.path}/{name}"
 
         def function(params: Tree, *inputs: Any) -> Any:
@@ -161,7 +172,9 @@ class Layer:
         asked = self.trace(*inputs)
         return tuple(_build(key, asked._asdict()[kind]) for kind in ("params", "state"))  # type: ignore[return-value]
 
-    def apply(self, params: Tree, state: Tree, *inputs: Any, key: jax.Array | None = None, train: bool = False, **options: Any) -> tuple[Any, Tree]:
+    def apply(
+        self, params: Tree, state: Tree, *inputs: Any, key: jax.Array | None = None, train: bool = False, **options: Any
+    ) -> tuple[Any, Tree]:
         """The outputs and the new state, a pure function of all that is given.
 
         Args:

@@ -19,7 +19,8 @@ class Conv(Layer):
         kernel_size: height and width, one integer for both.
         strides: as `ops.conv` takes them; so are `padding` (default `"SAME"`), `dilation` and `form`.
         bias: whether one is added to every feature.
-        kernel_init: default LeCun normal, variance 1 / (height x width x input channels). The bias starts at 0.
+        kernel_init: default LeCun normal, variance 1 / (height x width x input channels).
+        bias_init: default zeros.
 
     Input `[batch, height, width, channels]`, output `[batch, height', width', features]`. Parameters: `kernel`
     `[height, width, channels, features]`, `bias` `[features]`, of the input's dtype.
@@ -32,6 +33,7 @@ class Conv(Layer):
     dilation: int | tuple[int, int] = 1
     bias: bool = True
     kernel_init: Callable[..., jax.Array] = initializers.lecun_normal()
+    bias_init: Callable[..., jax.Array] = initializers.zeros
     form: Form = "auto"
 
     def forward(self, scope: Scope, x: jax.Array) -> jax.Array:  # type: ignore[override]
@@ -39,5 +41,5 @@ class Conv(Layer):
         kernel = scope.param("kernel", self.kernel_init, shape, x.dtype)
         y = ops.conv(x, kernel, self.strides, self.padding, self.dilation, self.form)
         if self.bias:
-            y = y + scope.param("bias", initializers.zeros, (self.features,), x.dtype).reshape(1, 1, 1, -1)
+            y = y + scope.param("bias", self.bias_init, (self.features,), x.dtype).reshape(1, 1, 1, -1)
         return y

@@ -15,7 +15,8 @@ class Dense(Layer):
         features: size of the output's last axis.
         bias: whether `b` is there.
         kernel_init: initializer of `W`; default LeCun normal, variance 1 / inputs (LeCun et al. 1998, "Efficient
-            BackProp"). `b` starts at 0.
+            BackProp").
+        bias_init: initializer of `b`; default zeros.
 
     Input `[..., inputs]`, output `[..., features]`. Parameters: `kernel` `[inputs, features]`, `bias` `[features]`, of
     the input's dtype.
@@ -24,10 +25,11 @@ class Dense(Layer):
     features: int
     bias: bool = True
     kernel_init: Callable[..., jax.Array] = initializers.lecun_normal()
+    bias_init: Callable[..., jax.Array] = initializers.zeros
 
     def forward(self, scope: Scope, x: jax.Array) -> jax.Array:  # type: ignore[override]
         y = x @ scope.param("kernel", self.kernel_init, (x.shape[-1], self.features), x.dtype)
         if self.bias:
-            b = scope.param("bias", initializers.zeros, (self.features,), x.dtype)
+            b = scope.param("bias", self.bias_init, (self.features,), x.dtype)
             y = y + b.reshape((1,) * (y.ndim - 1) + b.shape)
         return y

@@ -30,6 +30,8 @@ class Dropout(Layer):
         if not scope.train or self.rate == 0:
             return x
         if scope.key is None:
-            raise FdlError(f"layer {scope.path}", "no key", "a random key while training", "model.apply(..., key=jax.random.key(0), train=True)")
+            raise FdlError(
+                f"layer {scope.path}", "no key", "a random key while training", "model.apply(..., key=jax.random.key(0), train=True)"
+            )
         keep = jax.random.bernoulli(scope.key, 1 - self.rate, x.shape)
         return jnp.where(keep, x / (1 - self.rate), 0)

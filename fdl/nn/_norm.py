@@ -28,7 +28,7 @@ class BatchNorm(Layer):
     eps: float = 1e-5
 
     def forward(self, scope: Scope, x: jax.Array) -> jax.Array:  # type: ignore[override]
-        wide = jnp.promote_types(x.dtype, jnp.float32)
+        wide = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
         shape, row = x.shape[-1:], (1,) * (x.ndim - 1) + x.shape[-1:]
         scale = scope.param("scale", initializers.ones, shape, x.dtype)
         bias = scope.param("bias", initializers.zeros, shape, x.dtype)

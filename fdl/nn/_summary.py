@@ -48,21 +48,22 @@ def summary(model: Layer, *inputs: Any) -> Summary:
         inputs: arrays or `jax.ShapeDtypeStruct`s.
     """
     calls = model.trace(*inputs).calls
-    rows = [_row(call.path, call.layer, call.params, call.state, call.inputs, call.outputs) for call in calls]
+    rows = [_row(call.path, call.layer, call.params, call.state, call.inputs, call.options, call.outputs) for call in calls]
     params, state = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)), *inputs)
     outputs = jax.eval_shape(lambda *a: _apply(model, *a), params, state, *inputs)
     order = sorted(range(len(rows)), key=lambda i: _position(rows, i))
-    return Summary(tuple(rows[i] for i in order), _row("total", model, params, state, inputs, outputs))
+    return Summary(tuple(rows[i] for i in order), _row("total", model, params, state, inputs, {}, outputs))
 
 
-def _apply(layer: Layer, params: Any, state: Any, *inputs: Any) -> Any:
-    return layer.apply(params, state, *inputs, key=jax.random.key(0), train=True)[0]
+def _apply(layer: Layer, params: Any, state: Any, *inputs: Any, **options: Any) -> Any:
+    return layer.apply(params, state, *inputs, key=jax.random.key(0), train=True, **options)[0]
 
 
-def _row(path: str, layer: Layer, params: Any, state: Any, inputs: Any, outputs: Any) -> Row:
+def _row(path: str, layer: Layer, params: Any, state: Any, inputs: Any, options: Any, outputs: Any) -> Row:
     leaves = jax.tree.leaves(params)
     count, size = (sum(f(leaf) for leaf in leaves) for f in (lambda p: p.size, lambda p: p.size * p.dtype.itemsize))
-    flops = _flops(jax.make_jaxpr(lambda *a: _apply(layer, *a))(params, state, *inputs).jaxpr)
+    arrays = {name: option for name, option in options.items() if all(hasattr(leaf, "shape") for leaf in jax.tree.leaves(option))}
+    flops = _flops(jax.make_jaxpr(lambda arrays, *a: _apply(layer, *a, **options | arrays))(arrays, params, state, *inputs).jaxpr)
     shapes = " ".join(str(list(leaf.shape)) for leaf in jax.tree.leaves(outputs))
     return Row(path, type(layer).__name__, shapes, count, size, flops)
 
@@ -82,7 +83,12 @@ def _flops(jaxpr: Any) -> int:
     total = 0
     for eqn in jaxpr.eqns:
         name, out = eqn.primitive.name, sum(math.prod(v.aval.shape) for v in eqn.outvars)
-        inner = [p.jaxpr if hasattr(p, "jaxpr") else p for v in eqn.params.values() for p in (v if isinstance(v, tuple) else (v,)) if hasattr(p, "eqns") or hasattr(p, "jaxpr")]
+        inner = [
+            p.jaxpr if hasattr(p, "jaxpr") else p
+            for v in eqn.params.values()
+            for p in (v if isinstance(v, tuple) else (v,))
+            if hasattr(p, "eqns") or hasattr(p, "jaxpr")
+        ]
         if inner:
             total += max(map(_flops, inner)) * eqn.params.get("length", 1)
         elif name == "dot_general":

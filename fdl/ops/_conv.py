@@ -23,7 +23,12 @@ FEW_CHANNELS = 4  # up to here a product of patches beats the convolution kernel
 
 
 def conv(
-    x: jax.Array, kernel: jax.Array, strides: int | Sequence[int] = 1, padding: Padding = "SAME", dilation: int | Sequence[int] = 1, form: Form = "auto"
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    dilation: int | Sequence[int] = 1,
+    form: Form = "auto",
 ) -> jax.Array:
     """Cross-correlation, which deep learning calls convolution.
 
@@ -50,7 +55,13 @@ def conv(
     if form == "lax" or form == "auto" and jax.default_backend() != "cpu":
         return _lax_conv(x, kernel, **how)
     few = x.shape[-1] <= FEW_CHANNELS and kernel.shape[:2] != (1, 1)
-    return _conv_p.bind(x, kernel, patches=form == "patches" or form == "auto" and few, **how)
+    return _conv_p.bind(*_varying_alike(x, kernel), patches=form == "patches" or form == "auto" and few, **how)
+
+
+def _varying_alike(x: jax.Array, w: jax.Array) -> list[jax.Array]:
+    """Inside `shard_map`: both operands as varying over the same mesh axes, so that a replicated one's gradient is summed over devices."""
+    axes = [jax.typeof(a).manual_axis_type.varying for a in (x, w)]
+    return [jax.lax.pcast(a, tuple((axes[0] | axes[1]) - own), to="varying") for a, own in zip((x, w), axes)]
 
 
 def _lax_conv(x: jax.Array, w: jax.Array, *, strides: Any, padding: Any, x_dilation: Any, w_dilation: Any) -> jax.Array:
@@ -75,7 +86,7 @@ mlir.register_lowering(_conv_p, mlir.lower_fun(_compute, multiple_results=False)
 @_conv_p.def_abstract_eval
 def _shape(x: Any, w: Any, **how: Any) -> Any:
     out = jax.eval_shape(partial(_compute, **how), *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (x, w)))
-    return jax.core.ShapedArray(out.shape, out.dtype)
+    return x.update(shape=out.shape, dtype=out.dtype, weak_type=False)  # of x's mesh axes
 
 
 def _extent(sizes: Sequence[int], dilation: Sequence[int]) -> list[int]:

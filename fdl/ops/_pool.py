@@ -13,7 +13,9 @@ import jax.numpy as jnp
 from fdl.ops._window import Padding, explicit_padding, pad, pair, slices
 
 
-def max_pool(x: jax.Array, window: int | Sequence[int], strides: int | Sequence[int] | None = None, padding: Padding = "VALID") -> jax.Array:
+def max_pool(
+    x: jax.Array, window: int | Sequence[int], strides: int | Sequence[int] | None = None, padding: Padding = "VALID"
+) -> jax.Array:
     """The largest value in each window.
 
     Args:
@@ -29,7 +31,9 @@ def max_pool(x: jax.Array, window: int | Sequence[int], strides: int | Sequence[
     return _pool(x, window, strides, padding, jnp.maximum, lowest)
 
 
-def avg_pool(x: jax.Array, window: int | Sequence[int], strides: int | Sequence[int] | None = None, padding: Padding = "VALID") -> jax.Array:
+def avg_pool(
+    x: jax.Array, window: int | Sequence[int], strides: int | Sequence[int] | None = None, padding: Padding = "VALID"
+) -> jax.Array:
     """The mean of each window, over the places that are not padding (as TensorFlow counts; PyTorch counts padding too).
 
     Arguments and result as for `max_pool`.

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 Carry = TypeVar("Carry")
 
 
-def recur(step: Callable[[Carry, jax.Array], tuple[Carry, jax.Array]], carry: Carry, x: jax.Array, lengths: jax.Array | None = None) -> tuple[Carry, jax.Array]:
+def recur(
+    step: Callable[[Carry, jax.Array], tuple[Carry, jax.Array]], carry: Carry, x: jax.Array, lengths: jax.Array | None = None
+) -> tuple[Carry, jax.Array]:
     """Runs `carry, y_t = step(carry, x_t)` along time.
 
     Args:
@@ -25,8 +27,9 @@ def recur(step: Callable[[Carry, jax.Array], tuple[Carry, jax.Array]], carry: Ca
     if lengths is None:
         carry, outputs = jax.lax.scan(step, carry, x.swapaxes(0, 1))
         return carry, outputs.swapaxes(0, 1)
-    valid = jnp.arange(x.shape[1])[:, None] < lengths[None, :]  # [time, batch]
-    x = jnp.where(valid.T[..., None], x, 0)
+    valid = jnp.arange(x.shape[1], dtype=jnp.int32)[:, None] < jnp.asarray(lengths, jnp.int32)[None, :]  # [time, batch]
+    # A padded step runs on the sequence's first input: at 0 the step may have no gradient, and 0 times NaN is NaN.
+    x = jnp.where(valid.T[..., None], x, jnp.where(valid[:1].T[..., None], x[:, :1], 0))
 
     def masked(carry: Carry, now: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
         keep, x_t = now

@@ -36,7 +36,7 @@ def slices(x: jax.Array, axis: int, window: int, stride: int, dilation: int = 1)
     """For each place in the window, the strided slice of `x` that this place sees."""
     reach = (window - 1) * dilation + 1
     if x.shape[axis] < reach:
-        raise ValueError(f"a window reaching over {reach} does not fit into axis {axis} of padded shape {x.shape}")
+        raise ValueError(f"a window reaching over {reach} does not fit into axis {axis}, of padded size {x.shape[axis]}")
     count = (x.shape[axis] - reach) // stride + 1
     starts = [place * dilation for place in range(window)]
     return [jax.lax.slice_in_dim(x, start, start + (count - 1) * stride + 1, stride, axis) for start in starts]

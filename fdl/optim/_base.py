@@ -29,7 +29,21 @@ def optimizer(cls: C) -> C:
     One compiled program then serves every value: a new rate never recompiles, `jax.vmap` over optimizers is a sweep and
     `jax.grad` with respect to a rate works.
     """
-    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+    made: Any = dataclasses.dataclass(frozen=True)(cls)
+    fixed = [f.name for f in dataclasses.fields(made) if f.metadata.get("static")]
+    names = [f.name for f in dataclasses.fields(made) if not f.metadata.get("static")]
+
+    def flatten(self: Any) -> Any:
+        return [(jax.tree_util.GetAttrKey(n), getattr(self, n)) for n in names], tuple(getattr(self, n) for n in fixed)
+
+    def unflatten(aux: Any, leaves: Any) -> Any:
+        self: Any = object.__new__(made)  # unchecked: gradients and vmap's axes have this structure too, and may be 0 or negative
+        self.__dict__.update(zip(fixed, aux))
+        self.__dict__.update(zip(names, leaves))
+        return self
+
+    jax.tree_util.register_pytree_with_keys(made, flatten, unflatten)
+    return made
 
 
 class Optimizer:
@@ -56,7 +70,7 @@ class Optimizer:
         """This optimizer with every schedule replaced by its value at `step`, counted from 0."""
         fields = [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
         values = {name: getattr(self, name) for name in fields}
-        return dataclasses.replace(self, **{n: v(step) for n, v in values.items() if callable(v)})  # type: ignore[type-var]
+        return dataclasses.replace(self, **{n: jnp.asarray(v(step)) for n, v in values.items() if callable(v)})  # type: ignore[type-var]
 
     def __iter__(self) -> Iterator[Callable[..., Any]]:
         return iter((self.init, self.update))
@@ -99,7 +113,8 @@ class Elementwise(Optimizer):
 
 
 def _wide(x: jax.Array) -> Any:
-    return jnp.promote_types(x.dtype, jnp.float32)
+    with jax.numpy_dtype_promotion("standard"):  # in strict mode promote_types refuses
+        return jnp.promote_types(x.dtype, jnp.float32)
 
 
 def _columns(rows: list[tuple[Any, ...]], count: int) -> list[tuple[Any, ...]]:

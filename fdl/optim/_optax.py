@@ -23,6 +23,9 @@ class Optax(Optimizer):
     def update(self, grads: Tree, state: Tree, params: Tree | None = None) -> tuple[Tree, Tree]:
         return self.factory(**self.hyperparameters).update(grads, state, params)
 
+    def at(self, step: jax.Array) -> "Optax":
+        return Optax(self.factory, {n: v(step) if callable(v) else v for n, v in self.hyperparameters.items()})
+
     def tree_flatten(self) -> Any:
         return tuple(self.hyperparameters.values()), (self.factory, tuple(self.hyperparameters))
 

@@ -1,0 +1,130 @@
+"""The commands: they read options, call the floors below and print."""
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from fdl.core import FdlError, check_positive, choose
+from fdl.core._io import writable_folder
+
+Task = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
+Rate = Annotated[float | None, tyro.conf.arg(metavar="RATE", help_behavior_hint="(default: the optimizer's own)")]
+Steps = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the task's own)")]
+Optimizers = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="(default: all six)")]
+RunFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: a new one under runs/)")]
+StudyFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: a new one under studies/)")]
+
+
+def train(task: Task, optimizer: str = "adam", lr: Rate = None, steps: Steps = None, seed: int = 0, folder: RunFolder = None) -> None:
+    """Train a task once; show its progress, save curves and parameters.
+
+    Args:
+        task: digits-cnn, digits-mlp or vowels-lstm
+        optimizer: sgd, momentum, adagrad, adadelta, rmsprop or adam
+        lr: learning rate
+        steps: optimizer steps
+        seed: decides initial parameters, batches and dropout
+        folder: where to save
+    """
+    from fdl import optim, report
+    from fdl.train import fit, save
+
+    made = choose("--optimizer", optimizer, optim.named)
+    if lr is not None:
+        check_positive("--lr", lr, fix="Try --lr 1e-3.")
+    chosen = made() if lr is None else made(lr=lr)
+    problem = _task(task, steps)
+    place = writable_folder(folder or _fresh("runs", f"{task}-{optimizer}"), "--folder")
+    result = fit(problem, chosen, seed, title=f"{task}, {optimizer}")
+    save(result, place, {"task": task, "optimizer": repr(chosen), "seed": seed})
+    report.write_run(result, place)
+    if result.diverged:
+        print(f"The loss stopped being finite at step {int(result.progress.diverged_at)}: a smaller --lr may train.")
+    for split, figures in (("validation", {m: result.last(s, m) for s, m in result.curves if s == "validation"}), ("test", result.test)):
+        print(f"{split:10}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in figures.items()))
+    print(f"{result.seconds:.1f} s of training; curves, parameters and record in {place}")
+
+
+def compare(
+    task: Task,
+    optimizers: Optimizers = (),
+    trials: int = 9,
+    seeds: int = 3,
+    final_seeds: int = 10,
+    steps: Steps = None,
+    folder: StudyFolder = None,
+) -> None:
+    """Compare optimizers on a task: tune each one's learning rate, judge the best with fresh seeds, write a report.
+
+    Args:
+        task: digits-cnn, digits-mlp or vowels-lstm
+        optimizers: sgd, momentum, adagrad, adadelta, rmsprop or adam
+        trials: learning rates for each optimizer, evenly on a logarithmic scale
+        seeds: runs of each rate, to choose one
+        final_seeds: fresh runs of the chosen rate, to judge it
+        steps: optimizer steps of a run
+        folder: the study's folder; a study that is in it is continued
+    """
+    from rich.console import Console
+
+    from fdl import compare as comparing
+    from fdl import report
+
+    contestants = {name: choose("--optimizers", name, comparing.classics) for name in optimizers} or comparing.classics
+    problem = _task(task, steps)
+    place = folder or _fresh("studies", task)
+    study = comparing.study(problem, contestants, folder=place, trials=trials, seeds=seeds, final_seeds=final_seeds)
+    page = report.write(study)
+    Console().print(report.table(study))
+    print(f"\n{study.manifest['seconds']:.0f} s; report: {page}")
+
+
+def regenerate(folder: Annotated[Path, tyro.conf.Positional]) -> None:
+    """Write a study's report and print its table again, from its records.
+
+    Args:
+        folder: a study's folder
+    """
+    from rich.console import Console
+
+    from fdl import report
+    from fdl.compare import Study
+
+    study = Study.load(folder)
+    page = report.write(study)
+    Console().print(report.table(study))
+    print(f"\nreport: {page}")
+
+
+def _task(name: str, steps: int | None) -> Any:
+    from fdl import tasks
+
+    task = tasks.get(name)
+    if steps is None:
+        return task
+    check_positive("--steps", steps, int)
+    every = max(n for n in range(1, task.evaluate_every + 1) if steps % n == 0)
+    return dataclasses.replace(task, steps=steps, evaluate_every=every)
+
+
+def _fresh(parent: str, name: str) -> Path:
+    return Path(parent) / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def main() -> None:
+    """The `fdl` command. A user's mistake ends it with one message and exit code 2."""
+    commands = {"compare": compare, "train": train, "report": regenerate}
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            commands, prog="fdl", description="Functional deep learning in JAX: train models, compare optimizers."
+        )
+    except FdlError as error:
+        print(f"fdl: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("fdl: interrupted; the runs that had ended are saved, and `fdl compare --folder` continues a study.", file=sys.stderr)
+        sys.exit(130)

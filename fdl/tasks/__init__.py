@@ -1,0 +1,5 @@
+"""Learning problems: data, model, loss, metrics and budget in one."""
+
+from fdl.tasks._named import get as get
+from fdl.tasks._named import named as named
+from fdl.tasks._task import Task as Task

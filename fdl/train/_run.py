@@ -1,0 +1,128 @@
+"""One training run as a pure function of its key, its optimizer and the data."""
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fdl import optim
+from fdl.core import fold
+from fdl.data import Dataset, batch_indices
+
+Tree = Any
+Measurements = dict[str, dict[str, jax.Array]]
+"""Numbers by split and metric: `{"train": {"loss": ...}, "validation": {"loss": ..., "accuracy": ...}}`."""
+
+EVALUATION_BATCH = 1000  # examples measured at once
+
+
+class Trainable(Protocol):
+    """What can be trained: data and three pure functions. `fdl.tasks.Task` is one."""
+
+    @property
+    def dataset(self) -> Dataset: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def evaluate_every(self) -> int: ...
+
+    def init(self, key: jax.Array) -> tuple[Tree, Tree]:
+        """Parameters and state before the first step."""
+
+    def loss(self, params: Tree, state: Tree, inputs: Any, labels: jax.Array, key: jax.Array) -> tuple[jax.Array, Tree]:
+        """A batch's training loss, a scalar, and the new state."""
+
+    def measure(self, params: Tree, state: Tree, inputs: Any, labels: jax.Array) -> dict[str, jax.Array]:
+        """Means over a batch, without training, "loss" among them."""
+
+
+class Progress(NamedTuple):
+    """Where a run stands: everything that its next step depends on beside key, optimizer and data."""
+
+    params: Tree
+    state: Tree
+    optimizer_state: Tree
+    step: jax.Array
+    diverged_at: jax.Array
+    """The step, counted from 1, whose loss was first not finite; 0 while there is none. The run is frozen before it."""
+
+
+def start(task: Trainable, optimizer: Any, key: jax.Array) -> Progress:
+    """A run before its first step. The initial parameters are a function of the key alone, whatever the optimizer."""
+    params, state = task.init(fold(key, "init"))
+    zero = jnp.zeros((), jnp.int32)
+    return Progress(params, state, optimizer.init(params), zero, zero)
+
+
+def segment(task: Trainable, steps: int, optimizer: Any, key: jax.Array, arrays: Tree, progress: Progress) -> tuple[Progress, Measurements]:
+    """`steps` optimizer steps and one measurement of the validation split.
+
+    Args:
+        task: what to train; `steps` is a constant.
+        optimizer: anything with `init` and `update`, optax's included.
+        key: the run's `jax.random.key`, the same in every segment; it decides batches and dropout.
+        arrays: the data on the device, as `device_arrays` gives it.
+        progress: as the segment before left it.
+    """
+    inputs, labels = arrays["train"]
+    indices = batch_indices(fold(key, "batches"), len(labels), task.batch_size, progress.step, steps)
+
+    def step(now: Progress, index: jax.Array) -> tuple[Progress, jax.Array]:
+        batch, batch_labels = jax.tree.map(lambda a: a[index], (inputs, labels))
+        step_key = jax.random.fold_in(fold(key, "steps"), now.step)
+        (loss, state), grads = jax.value_and_grad(task.loss, has_aux=True)(now.params, now.state, batch, batch_labels, step_key)
+        updates, optimizer_state = optimizer.update(grads, now.optimizer_state, now.params)
+        new = (optim.apply_updates(now.params, updates), state, optimizer_state)
+        fine = jnp.isfinite(loss) & (now.diverged_at == 0)
+        new = jax.tree.map(lambda n, o: jnp.where(fine, n, o), new, now[:3])
+        count = now.step + 1
+        return Progress(*new, count, jnp.where(fine | (now.diverged_at > 0), now.diverged_at, count)), loss
+
+    progress, losses = jax.lax.scan(step, progress, indices)
+    measured = evaluate(task, progress.params, progress.state, arrays["validation"])
+    late = (progress.diverged_at == 0) & ~jnp.isfinite(measured["loss"])  # the last step went wrong
+    progress = progress._replace(diverged_at=jnp.where(late, progress.step, progress.diverged_at))
+    return progress, {"train": {"loss": losses.mean()}, "validation": measured}
+
+
+def evaluate(task: Trainable, params: Tree, state: Tree, split: tuple[Any, jax.Array]) -> dict[str, jax.Array]:
+    """The task's metrics as means over every example of a split, in batches that bound the memory."""
+    count = len(split[1])
+    size = min(count, EVALUATION_BATCH)
+    whole = count // size * size
+    first = jax.tree.map(lambda a: a[:whole].reshape(-1, size, *a.shape[1:]), split)
+    means = jax.tree.map(lambda m: m.mean(0), jax.lax.map(lambda batch: task.measure(params, state, *batch), first))
+    if whole == count:
+        return means
+    rest = task.measure(params, state, *jax.tree.map(lambda a: a[whole:], split))
+    return jax.tree.map(lambda a, b: (a * whole + b * (count - whole)) / count, means, rest)
+
+
+def run(task: Trainable, optimizer: Any, key: jax.Array, arrays: Tree | None = None) -> tuple[Progress, Measurements]:
+    """A whole run, for use inside `jax.jit`, `jax.vmap` and `jax.grad`; from the host, `Trainer` shows its progress.
+
+    Args:
+        task: what to train, for `task.steps` steps, measured every `task.evaluate_every`.
+        optimizer: anything with `init` and `update`; its leaves may be traced or mapped.
+        key: a `jax.random.key`. It decides initial parameters, batches and dropout: two optimizers under one key start
+            alike and see the same batches.
+        arrays: the data on the device, taken from the task where not given.
+
+    Returns:
+        The final `Progress`, and the measurements with a leading axis of `steps / evaluate_every`.
+    """
+    arrays = device_arrays(task.dataset, "train", "validation") if arrays is None else arrays
+    body = lambda progress, _: segment(task, task.evaluate_every, optimizer, key, arrays, progress)
+    return jax.lax.scan(body, start(task, optimizer, key), None, task.steps // task.evaluate_every)
+
+
+def device_arrays(dataset: Dataset, *splits: str) -> dict[str, tuple[tuple[jax.Array, ...], jax.Array]]:
+    """`{split: (inputs, labels)}` on the default device, 64-bit arrays as 32-bit ones unless JAX is set to keep them."""
+
+    def place(array: np.ndarray) -> jax.Array:
+        return jnp.asarray(array, jax.dtypes.canonicalize_dtype(array.dtype))
+
+    return {name: (tuple(map(place, getattr(dataset, name).inputs)), place(getattr(dataset, name).labels)) for name in splits}
