@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fdl.core import jit as jit
 
 _MODULES = {"compare", "core", "data", "losses", "metrics", "models", "nn", "ops", "optim", "report", "tasks", "train"}
-__all__ = [*sorted(_MODULES), "FdlError", "jit"]  # noqa: PLE0604 (names are strings)
+__all__ = [*sorted(_MODULES), "FdlError", "jit"]
 
 
 def __getattr__(name: str) -> Any:  # floors are loaded when they are first used: `import fdl` costs next to nothing

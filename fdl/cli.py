@@ -117,7 +117,7 @@ def _fresh(parent: str, name: str) -> Path:
 
 def main() -> None:
     """The `fdl` command. A user's mistake ends it with one message and exit code 2."""
-    commands = {"compare": compare, "train": train, "report": regenerate}
+    commands: dict[str, Any] = {"compare": compare, "train": train, "report": regenerate}
     try:
         tyro.extras.subcommand_cli_from_dict(
             commands, prog="fdl", description="Functional deep learning in JAX: train models, compare optimizers."

@@ -48,7 +48,7 @@ class Display:
         with self._lock:
             self._ended += 1
             value = record.last("validation", objective)
-            better = self._value is None or (value > self._value) == maximise and value != self._value
+            better = self._value is None or ((value > self._value) == maximise and value != self._value)
             if not record.diverged and better:
                 self._value = value
                 self._best = f", best {record.contestant} {value:.4g}"

@@ -1,10 +1,8 @@
 """Runs a list of jobs, on every core of a CPU or mapped on an accelerator."""
 
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from threading import Event
 from typing import Any
 

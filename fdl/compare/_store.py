@@ -92,7 +92,10 @@ class Store:
             curve = curves.setdefault(run, {}).setdefault((split, metric), [])
             curve.append((step, math.nan if value is None else value))
         rows = self._database.execute("SELECT * FROM runs ORDER BY phase, contestant, trial, seed")
-        return [RunRecord(*row[1:5], json.loads(row[5]), row[6], curves.get(row[0], {})) for row in rows]
+        return [
+            RunRecord(phase, contestant, trial, seed, json.loads(values), diverged_at, curves.get(run, {}))
+            for run, phase, contestant, trial, seed, values, diverged_at in rows
+        ]
 
     def close(self) -> None:
         self._database.close()

@@ -151,6 +151,6 @@ def environment(threads: int, chunk: int) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": f"{len(jax.devices())} x {device.device_kind} ({device.platform})",
         "cores": os.cpu_count(),
-        "precision": str(jax.config.jax_default_matmul_precision or "default"),
+        "precision": str(jax.config.jax_default_matmul_precision or "default"),  # type: ignore[attr-defined]
         "layout": {"threads": threads, "chunk": chunk},
     }

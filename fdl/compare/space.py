@@ -67,6 +67,7 @@ def grid(space: Any, points: int) -> list[Any]:
     """
     if points < 2:
         raise FdlError("trials", repr(points), "at least 2 points in each searched dimension")
+    tree: Any
     leaves, tree = jax.tree.flatten(space, is_leaf=is_distribution)
     quantiles = np.linspace(0, 1, points)
     axes = [[leaf.ppf(u) for u in quantiles] if is_distribution(leaf) else [leaf] for leaf in leaves]

@@ -21,7 +21,7 @@ def compiler_options() -> dict[str, str]:
     return options
 
 
-def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+def jit(function: Callable[..., Any], **options: Any) -> Any:
     """`jax.jit` for an outermost call: everything that fdl compiles goes through here.
 
     Takes the options of `jax.jit` (`static_argnums`, `donate_argnums`, ...). Inside another transformation, where JAX

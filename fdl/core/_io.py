@@ -50,7 +50,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 def save_arrays(path: Path, tree: dict[str, Any], metadata: dict[str, Any]) -> None:
     """Writes nested dictionaries of arrays as safetensors; an array's name is its path, joined with `/`.
 
-    `metadata` is kept as one JSON text under the key `fdl`.
+    `metadata` and a checksum are kept as one JSON text under the key `fdl`.
     """
     from safetensors.numpy import save
 
@@ -66,8 +66,7 @@ def save_arrays(path: Path, tree: dict[str, Any], metadata: dict[str, Any]) -> N
             flat[prefix] = np.asarray(node, order="C")
 
     walk("", tree)
-    text = json.dumps(metadata)
-    write_bytes(path, save(flat, {"fdl": text, "crc32": _checksum(flat, text)}))
+    write_bytes(path, save(flat, {"fdl": json.dumps({"crc32": _checksum(flat, metadata), "metadata": metadata})}))
 
 
 def load_arrays(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -77,11 +76,11 @@ def load_arrays(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     tree: dict[str, Any] = {}
     try:
         with safe_open(path, "numpy") as file:
-            marks = {"fdl": "", "crc32": "", **(file.metadata() or {})}
+            mark = json.loads((file.metadata() or {}).get("fdl", "{}"))
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        if marks["crc32"] != _checksum(flat, marks["fdl"]):
+        metadata = mark.get("metadata")
+        if mark.get("crc32") != _checksum(flat, metadata):
             raise ValueError("contents that are not those of its checksum")
-        metadata = json.loads(marks["fdl"])
         for name, array in flat.items():
             *parents, leaf = name.split("/")
             node = tree
@@ -93,11 +92,11 @@ def load_arrays(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return tree, metadata
 
 
-def _checksum(flat: dict[str, np.ndarray], text: str) -> str:
+def _checksum(flat: dict[str, np.ndarray], metadata: Any) -> int:
     """Of names, shapes, dtypes, bytes and metadata: safetensors itself loads a flipped bit as another number."""
     from safetensors.numpy import save
 
-    return str(zlib.crc32(save(flat, {"fdl": text})))
+    return zlib.crc32(save(flat, {"fdl": json.dumps(metadata)}))
 
 
 def open_database(path: Path) -> sqlite3.Connection:

@@ -1,15 +1,13 @@
 """Random keys that follow names instead of an order of drawing."""
 
 import zlib
-from typing import TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 
-Key = TypeVar("Key", jax.Array, None)
 
-
-def fold(key: Key, name: str) -> Key:
+def fold(key: Any, name: str) -> Any:
     """A key of its own for `name`: `fold_in(key, crc32(name))`; `None` stays `None`.
 
     A path is folded name by name, so that `("ab", "c")` and `("a", "bc")` differ. Because nothing is split in sequence,

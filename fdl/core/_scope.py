@@ -98,11 +98,7 @@ class Scope:
         """
         if not isinstance(layer, Layer):
             return located(f"{self.path}/{getattr(layer, '__name__', 'function')}", layer, inputs, options)
-        if name is None:
-            kind = snake(type(layer).__name__)
-            while (name := f"{kind}_{self.names[kind]}") in self.children:  # a name given by hand: counting shares with nobody
-                self.names[kind] += 1
-            self.names[kind] += 1
+        name = self._counted(layer) if name is None else name
         if "/" in name:
             raise FdlError(f"layer {self.path}/{name}", "a '/' in the name", "a name without it: it parts the names of a path")
         owned = all(isinstance(tree.get(name, {}), dict) for tree in (self.params, self.state))
@@ -124,6 +120,13 @@ class Scope:
             if not child.params:
                 del self.params[name]
         return outputs
+
+    def _counted(self, layer: "Layer") -> str:
+        kind = snake(type(layer).__name__)
+        while f"{kind}_{self.names[kind]}" in self.children:  # a name given by hand: counting shares with nobody
+            self.names[kind] += 1
+        self.names[kind] += 1
+        return f"{kind}_{self.names[kind] - 1}"
 
     def lift(self, layer: "Layer", *example: Any, name: str) -> tuple[Tree, Callable[..., Any]]:
         """A child as `(params, function)`, for use inside `scan`, `cond`, `vmap` or `remat`, where no scope may be touched.

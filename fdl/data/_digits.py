@@ -19,6 +19,6 @@ def digits() -> Dataset:
     train, validation, y_train, y_validation = train_test_split(rest, y_rest, test_size=360, stratify=y_rest, random_state=0)
     images = [a.reshape(-1, 8, 8, 1) for a in standardise(train, validation, test)]
     labels = [a.astype(np.int32) for a in (y_train, y_validation, y_test)]
-    splits = [Split((x,), y) for x, y in zip(images, labels)]
+    fit, choose, judge = (Split((x,), y) for x, y in zip(images, labels))
     source = "UCI Optical Recognition of Handwritten Digits, doi:10.24432/C50P49, as embedded in scikit-learn"
-    return Dataset("digits", *splits, classes=10, source=source, licence="CC BY 4.0")
+    return Dataset("digits", fit, choose, judge, classes=10, source=source, licence="CC BY 4.0")

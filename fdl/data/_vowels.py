@@ -26,6 +26,7 @@ def vowels() -> Dataset:
     series = np.zeros((len(lengths), lengths.max(), frames.shape[1]), np.float32)
     for row, start, length in zip(series, first, lengths):
         row[:length] = frames[start : start + length]
-    splits = [Split((series[i], lengths[i]), speakers[i]) for i in (np.sort(fit), np.sort(validation), np.arange(270, 640))]
+    take = lambda rows: Split((series[rows], lengths[rows]), speakers[rows])
+    splits = take(np.sort(fit)), take(np.sort(validation)), take(np.arange(270, 640))
     source = "UCI Japanese Vowels, doi:10.24432/C5NS47"
     return Dataset("Japanese Vowels", *splits, classes=9, source=source, licence="CC BY 4.0")

@@ -22,7 +22,7 @@ class Sequential(Layer):
     def __init__(self, *layers: Child) -> None:
         object.__setattr__(self, "layers", layers)
 
-    def forward(self, scope: Scope, *inputs: Any) -> Any:  # type: ignore[override]
+    def forward(self, scope: Scope, *inputs: Any) -> Any:
         for layer in self.layers:
             inputs = (scope(layer, *inputs),)
         return inputs[0] if len(inputs) == 1 else inputs
@@ -40,7 +40,7 @@ class Residual(Layer):
     body: Child
     shortcut: Child | None = None
 
-    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:  # type: ignore[override]
+    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
         y = scope(self.body, x, name="body")
         return y + (x if self.shortcut is None else scope(self.shortcut, x, name="shortcut"))
 
@@ -49,5 +49,5 @@ class Residual(Layer):
 class Flatten(Layer):
     """`[batch, ...]` to `[batch, everything else]`."""
 
-    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:  # type: ignore[override]
+    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
         return x.reshape(x.shape[0], -1)

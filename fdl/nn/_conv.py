@@ -36,7 +36,7 @@ class Conv(Layer):
     bias_init: Callable[..., jax.Array] = initializers.zeros
     form: Form = "auto"
 
-    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:  # type: ignore[override]
+    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
         shape = (*pair(self.kernel_size), x.shape[-1], self.features)
         kernel = scope.param("kernel", self.kernel_init, shape, x.dtype)
         y = ops.conv(x, kernel, self.strides, self.padding, self.dilation, self.form)

@@ -27,7 +27,7 @@ class Dense(Layer):
     kernel_init: Callable[..., jax.Array] = initializers.lecun_normal()
     bias_init: Callable[..., jax.Array] = initializers.zeros
 
-    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:  # type: ignore[override]
+    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
         y = x @ scope.param("kernel", self.kernel_init, (x.shape[-1], self.features), x.dtype)
         if self.bias:
             b = scope.param("bias", self.bias_init, (self.features,), x.dtype)

@@ -26,7 +26,7 @@ class Dropout(Layer):
         if not 0 <= self.rate < 1:
             raise FdlError("Dropout(rate)", repr(self.rate), "a probability of dropping in [0, 1)")
 
-    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:  # type: ignore[override]
+    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
         if not scope.train or self.rate == 0:
             return x
         if scope.key is None:

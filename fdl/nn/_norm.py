@@ -27,7 +27,7 @@ class BatchNorm(Layer):
     momentum: float = 0.9
     eps: float = 1e-5
 
-    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:  # type: ignore[override]
+    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
         wide = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
         shape, row = x.shape[-1:], (1,) * (x.ndim - 1) + x.shape[-1:]
         scale = scope.param("scale", initializers.ones, shape, x.dtype)

@@ -22,7 +22,7 @@ class MaxPool(Layer):
     strides: int | tuple[int, int] | None = None
     padding: str | tuple[tuple[int, int], tuple[int, int]] = "VALID"
 
-    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:  # type: ignore[override]
+    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
         return ops.max_pool(x, self.window, self.strides, self.padding)
 
 
@@ -34,5 +34,5 @@ class AvgPool(Layer):
     strides: int | tuple[int, int] | None = None
     padding: str | tuple[tuple[int, int], tuple[int, int]] = "VALID"
 
-    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:  # type: ignore[override]
+    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
         return ops.avg_pool(x, self.window, self.strides, self.padding)

@@ -58,7 +58,7 @@ class Cell(Layer):
 class RNN(Cell):
     """`h' = tanh(x W + h U + b)` (Elman 1990, "Finding structure in time"); outputs `h'`."""
 
-    def forward(self, scope: Scope, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:  # type: ignore[override]
+    def forward(self, scope: Scope, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         kernel, recurrent, bias = self.weights(scope, x, 1)
         h = jnp.tanh(x @ kernel + carry @ recurrent + bias[None])
         return h, h
@@ -78,7 +78,7 @@ class LSTM(Cell):
     def bias_init(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
         return jnp.repeat(jnp.array([0, 1, 0, 0], dtype), self.features, total_repeat_length=shape[0])
 
-    def forward(self, scope: Scope, carry: Any, x: jax.Array) -> tuple[Any, jax.Array]:  # type: ignore[override]
+    def forward(self, scope: Scope, carry: Any, x: jax.Array) -> tuple[Any, jax.Array]:
         kernel, recurrent, bias = self.weights(scope, x, 4)
         h, c = carry
         i, f, g, o = jnp.split(x @ kernel + h @ recurrent + bias[None], 4, -1)
@@ -95,7 +95,7 @@ class GRU(Cell):
     `h'`. Weights stand in the order r, z, n; `b_u`, `[features]`, is the parameter `recurrent_bias`.
     """
 
-    def forward(self, scope: Scope, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:  # type: ignore[override]
+    def forward(self, scope: Scope, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         kernel, recurrent, bias = self.weights(scope, x, 3)
         recurrent_bias = scope.param("recurrent_bias", initializers.zeros, (self.features,), x.dtype)
         x_r, x_z, x_n = jnp.split(x @ kernel + bias[None], 3, -1)
@@ -125,7 +125,7 @@ class Recurrent(Layer):
         if self.outputs not in ("last", "all"):
             raise FdlError("Recurrent(outputs)", repr(self.outputs), "'last' or 'all'")
 
-    def forward(self, scope: Scope, x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:  # type: ignore[override]
+    def forward(self, scope: Scope, x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
         if x.ndim != 3:
             raise ValueError(f"x has {x.ndim} axes, not [batch, time, features]")
         start = self.cell.start(x.shape[0], x.dtype)

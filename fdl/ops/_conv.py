@@ -52,10 +52,10 @@ def conv(
     strides, dilation = pair(strides), pair(dilation)
     how: dict[str, Any] = {"strides": strides, "padding": explicit_padding(padding, x.shape[1:3], kernel.shape[:2], strides, dilation)}
     how |= {"x_dilation": (1, 1), "w_dilation": dilation}
-    if form == "lax" or form == "auto" and jax.default_backend() != "cpu":
+    if form == "lax" or (form == "auto" and jax.default_backend() != "cpu"):
         return _lax_conv(x, kernel, **how)
     few = x.shape[-1] <= FEW_CHANNELS and kernel.shape[:2] != (1, 1)
-    return _conv_p.bind(*_varying_alike(x, kernel), patches=form == "patches" or form == "auto" and few, **how)
+    return _conv_p.bind(*_varying_alike(x, kernel), patches=form == "patches" or (form == "auto" and few), **how)
 
 
 def _varying_alike(x: jax.Array, w: jax.Array) -> list[jax.Array]:

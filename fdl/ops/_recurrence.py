@@ -1,7 +1,7 @@
 """Recurrence over padded sequences."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp

@@ -17,7 +17,7 @@ Hyperparameter = Any
 C = TypeVar("C", bound=type)
 
 
-def static(default: Any) -> Any:
+def static(*, default: Any) -> Any:
     """A field that changes the structure of the computation: part of the pytree's type, no leaf."""
     return dataclasses.field(default=default, metadata={"static": True})
 
@@ -94,12 +94,14 @@ class Elementwise(Optimizer):
         raise NotImplementedError
 
     def init(self, params: Tree) -> Tree:
+        tree: Any
         leaves, tree = jax.tree.flatten(params)
         columns = _columns([_cast(self, p).start(jnp.zeros_like(p, dtype=_wide(p))) for p in leaves], len(self.slots))
         return {"step": jnp.zeros((), jnp.int32), **{name: tree.unflatten(c) for name, c in zip(self.slots, columns)}}
 
     def update(self, grads: Tree, state: Tree, params: Tree | None = None) -> tuple[Tree, Tree]:
         now, t = self.at(state["step"]), state["step"] + 1
+        tree: Any
         leaves, tree = jax.tree.flatten(grads)
         likes = leaves if params is None else tree.flatten_up_to(params)
         slots = [tree.flatten_up_to(state[name]) for name in self.slots]

@@ -23,7 +23,7 @@ class Adagrad(Elementwise):
     lr: Hyperparameter = 1e-2
     initial_accumulator: Hyperparameter = 0.0
     eps: Hyperparameter = 1e-10
-    eps_in_sqrt: bool = static(False)
+    eps_in_sqrt: bool = static(default=False)
     slots = ("G",)
 
     def start(self, param):

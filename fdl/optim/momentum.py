@@ -22,7 +22,7 @@ class Momentum(Elementwise):
 
     lr: Hyperparameter = 1e-2
     momentum: Hyperparameter = 0.9
-    nesterov: bool = static(False)
+    nesterov: bool = static(default=False)
     slots = ("b",)
 
     def rule(self, t, g, b):

@@ -21,7 +21,7 @@ class RMSProp(Elementwise):
     lr: Hyperparameter = 1e-3
     decay: Hyperparameter = 0.9
     eps: Hyperparameter = 1e-8
-    eps_in_sqrt: bool = static(False)
+    eps_in_sqrt: bool = static(default=False)
     slots = ("v",)
 
     def rule(self, t, g, v):

@@ -89,7 +89,7 @@ def curves(study: Study, theme: Theme = LIGHT) -> Any:
     names = [r.contestant for r in study.results() if r.test]
     columns = min(3, max(len(names), 1))
     rows = -(-len(names) // columns) or 1
-    figure, panels = _axes(theme, rows, columns, (7.2, 0.5 + 1.9 * rows), sharex=True, sharey=True)
+    figure, panels = _axes(theme, rows, columns, (7.2, 0.5 + 1.9 * rows), share=True)
     colour = colours(study)
     bands = {name: _band([run for run in study.select("final", name) if not run.diverged]) for name in names}
     for axes in panels[len(names) :]:
@@ -144,11 +144,11 @@ def _as_error(study: Study) -> tuple[Callable[[Sequence[float]], np.ndarray], st
     return lambda values: np.maximum(1 - np.asarray(values), least), f"validation error, 1 - {objective}"
 
 
-def _axes(theme: Theme, rows: int, columns: int, size: tuple[float, float], **share: bool) -> tuple[Any, list[Any]]:
+def _axes(theme: Theme, rows: int, columns: int, size: tuple[float, float], share: bool = False) -> tuple[Any, list[Any]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained", facecolor=theme.paper)
-    panels = list(figure.subplots(rows, columns, squeeze=False, **share).flat)
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).flat)
     for axes in panels:
         axes.set_facecolor(theme.paper)
         axes.set_axisbelow(True)
@@ -178,7 +178,8 @@ def _band(runs: list[RunRecord]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
 
 def _spread(values: np.ndarray) -> np.ndarray:
     """Small vertical offsets that keep equal values apart."""
-    offset, seen = np.zeros(len(values)), {}
+    offset = np.zeros(len(values))
+    seen: dict[float, int] = {}
     for i, value in enumerate(np.round(values, 6)):
         n = seen[value] = seen.get(value, -1) + 1
         offset[i] = (n + 1) // 2 * (0.1 if n % 2 else -0.1)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fdl.compare import Study
-from fdl.core._io import write_bytes, writable_folder
+from fdl.core._io import writable_folder, write_bytes
 from fdl.report import _figures as figures
 from fdl.report import _tables as tables
 from fdl.train import Fit

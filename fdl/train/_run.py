@@ -75,11 +75,11 @@ def segment(task: Trainable, steps: int, optimizer: Any, key: jax.Array, arrays:
         step_key = jax.random.fold_in(fold(key, "steps"), now.step)
         (loss, state), grads = jax.value_and_grad(task.loss, has_aux=True)(now.params, now.state, batch, batch_labels, step_key)
         updates, optimizer_state = optimizer.update(grads, now.optimizer_state, now.params)
-        new = (optim.apply_updates(now.params, updates), state, optimizer_state)
-        fine = jnp.isfinite(loss) & (now.diverged_at == 0)
-        new = jax.tree.map(lambda n, o: jnp.where(fine, n, o), new, now[:3])
         count = now.step + 1
-        return Progress(*new, count, jnp.where(fine | (now.diverged_at > 0), now.diverged_at, count)), loss
+        diverged_at = jnp.where(jnp.isfinite(loss) | (now.diverged_at > 0), now.diverged_at, count)
+        new = Progress(optim.apply_updates(now.params, updates), state, optimizer_state, count, diverged_at)
+        frozen = jax.tree.map(lambda n, o: jnp.where(diverged_at == 0, n, o), new, now)
+        return frozen._replace(step=count, diverged_at=diverged_at), loss
 
     progress, losses = jax.lax.scan(step, progress, indices)
     measured = evaluate(task, progress.params, progress.state, arrays["validation"])

@@ -57,7 +57,9 @@ class Trainer:
     def _seen(self) -> dict[str, Any]:
         return {name: self.arrays[name] for name in ("train", "validation")}
 
-    def run(self, program: Program, optimizers: Sequence[Any], seeds: Sequence[int]) -> Iterator[tuple[Progress, Measurements]]:
+    def run(
+        self, program: Program, optimizers: Sequence[Any], seeds: Sequence[int]
+    ) -> Iterator[tuple[Progress, dict[str, dict[str, np.ndarray]]]]:
         """Runs side by side; after every segment yields where they stand and what was measured, by run.
 
         Args:
