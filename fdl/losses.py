@@ -25,9 +25,9 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     if labels.dtype.itemsize < 4:
         labels = labels.astype(jnp.int32)  # in 8 bits 256, a count of classes, would be 0
     logits = logits.astype(jnp.float64 if logits.dtype == jnp.float64 else jnp.float32)
-    chosen = jnp.take_along_axis(logits, labels[..., None], -1, mode="fill", fill_value=jnp.nan)[..., 0]
+    chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], -1, mode="fill", fill_value=jnp.nan)[..., 0]
     inside = (labels >= 0) & (labels < logits.shape[-1])  # a negative index would count from the end
-    return jnp.where(inside, jax.nn.logsumexp(logits, -1) - chosen, jnp.nan).mean()
+    return jnp.where(inside, -chosen, jnp.nan).mean()
 
 
 def mean_squared_error(predictions: jax.Array, targets: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fdl import optim
 from fdl.compare import space
 from fdl.core import FdlError, check_positive
 from fdl.tasks import Task
@@ -101,10 +102,11 @@ class Plan:
 
 
 def name_contestants(contestants: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
-    """Contestants by name: those given, or each optimizer's own in lower case."""
+    """Contestants by name: those given, or each optimizer's own."""
     if isinstance(contestants, Mapping):
-        return dict(contestants)
-    names = [type(optimizer).__name__.lower() for optimizer in contestants]
+        return {name: optim.as_pytree(optimizer) for name, optimizer in contestants.items()}
+    contestants = [optim.as_pytree(optimizer) for optimizer in contestants]
+    names = [optimizer.name for optimizer in contestants]
     double = sorted({name for name in names if names.count(name) > 1})
     if double:
         fix = 'Name them: {"adam": optim.Adam(...), "adam, b2 = 0.99": optim.Adam(b2=0.99, ...)}.'

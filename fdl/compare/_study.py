@@ -120,6 +120,8 @@ def study(
                 known = {(r.phase, r.contestant, r.trial, r.seed) for r in runs}
                 planned = plan.tune() if phase == "tune" else plan.final(_chosen(runs, plan))
                 jobs = [j for j in planned if (j.phase, j.contestant, j.trial, j.seed) not in known]
+                if not jobs:
+                    continue
                 families = {job.contestant: job.optimizer for job in jobs if job.contestant not in executor.programs}
                 if families:
                     shown.begin("Compiling", len(families), len(families), "programs")

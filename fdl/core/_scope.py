@@ -16,7 +16,7 @@ Tree = dict[str, Any]
 
 
 class Call(NamedTuple):
-    """One call of a layer while a model is traced; arrays are `jax.ShapeDtypeStruct`s."""
+    """One call of a layer while a model is traced; arrays are `jax.ShapeDtypeStruct` objects."""
 
     path: str
     layer: Any
@@ -167,7 +167,7 @@ class Layer:
 
         Args:
             key: a `jax.random.key`; each array gets it folded with its path.
-            inputs: arrays or `jax.ShapeDtypeStruct`s.
+            inputs: arrays or `jax.ShapeDtypeStruct` objects.
 
         Returns:
             `params` and `state`, nested dictionaries of arrays.

@@ -1,5 +1,6 @@
 """Ready networks, each a short composition of layers."""
 
+from fdl.models._deepobs import deepobs_2c2d as deepobs_2c2d
 from fdl.models._small import cnn as cnn
 from fdl.models._small import mlp as mlp
 from fdl.models._small import recurrent_classifier as recurrent_classifier

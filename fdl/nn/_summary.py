@@ -45,7 +45,7 @@ def summary(model: Layer, *inputs: Any) -> Summary:
 
     Args:
         model: any layer.
-        inputs: arrays or `jax.ShapeDtypeStruct`s.
+        inputs: arrays or `jax.ShapeDtypeStruct` objects.
     """
     calls = model.trace(*inputs).calls
     rows = [_row(call.path, call.layer, call.params, call.state, call.inputs, call.options, call.outputs) for call in calls]

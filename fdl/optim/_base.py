@@ -58,6 +58,11 @@ class Optimizer:
         if isinstance(lr, (int, float)) and not isinstance(lr, bool) and not (lr > 0 and math.isfinite(lr)):
             raise FdlError(f"{type(self).__name__}(lr)", repr(lr), "a positive, finite learning rate")
 
+    @property
+    def name(self) -> str:
+        """What commands and reports call it."""
+        return type(self).__name__.lower()
+
     def init(self, params: Tree) -> Tree:
         """The state before the first step, for parameters of these shapes and dtypes."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""optax's optimizers with their hyperparameters as leaves."""
+"""Optimizers of other libraries as pytrees."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,10 +6,11 @@ from typing import Any
 
 import jax
 
+from fdl.core import FdlError
 from fdl.optim._base import Optimizer, Tree
 
 
-@jax.tree_util.register_pytree_node_class
+@jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True)
 class Optax(Optimizer):
     """An optax optimizer that is built anew in every trace from traced hyperparameters. Made by `from_optax`."""
@@ -25,6 +26,14 @@ class Optax(Optimizer):
 
     def at(self, step: jax.Array) -> "Optax":
         return Optax(self.factory, {n: v(step) if callable(v) else v for n, v in self.hyperparameters.items()})
+
+    @property
+    def name(self) -> str:
+        return getattr(self.factory, "__name__", "optax")
+
+    def tree_flatten_with_keys(self) -> Any:
+        children = [(jax.tree_util.GetAttrKey(name), value) for name, value in self.hyperparameters.items()]
+        return children, (self.factory, tuple(self.hyperparameters))
 
     def tree_flatten(self) -> Any:
         return tuple(self.hyperparameters.values()), (self.factory, tuple(self.hyperparameters))
@@ -46,3 +55,33 @@ def from_optax(factory: Callable[..., Any], **hyperparameters: Any) -> Optax:
         hyperparameters: its numbers, by keyword.
     """
     return Optax(factory, hyperparameters)
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Fixed(Optimizer):
+    """An optimizer whose hyperparameters are no leaves, as optax makes them. Made by `as_pytree`."""
+
+    optimizer: Any
+
+    @property
+    def name(self) -> str:
+        return type(self.optimizer).__name__.lower()
+
+    def init(self, params: Tree) -> Tree:
+        return self.optimizer.init(params)
+
+    def update(self, grads: Tree, state: Tree, params: Tree | None = None) -> tuple[Tree, Tree]:
+        return self.optimizer.update(grads, state, params)
+
+
+def as_pytree(optimizer: Any) -> Any:
+    """Anything with `init` and `update` as a pytree that compiled programs take as an argument.
+
+    fdl's optimizers and others whose leaves are numbers are returned as they are; what holds functions, such as
+    `optax.adam(1e-3)`, becomes one without leaves.
+    """
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise FdlError("optimizer", repr(optimizer), "an object with init and update")
+    opaque = any(leaf is optimizer or callable(leaf) for leaf in jax.tree.leaves(optimizer))
+    return Fixed(optimizer) if opaque else optimizer

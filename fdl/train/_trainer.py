@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fdl import optim
 from fdl.core import jit
 from fdl.train._run import Measurements, Progress, Trainable, device_arrays, evaluate, segment, start
 
@@ -77,8 +78,8 @@ class Trainer:
 
 
 def stack(optimizers: Sequence[Any]) -> Any:
-    """One optimizer whose leaves have a leading axis; an optimizer without leaves, as optax's, is taken as it is."""
-    return jax.tree.map(lambda *values: jnp.stack([jnp.asarray(v, jnp.float32) for v in values]), *optimizers)
+    """One optimizer whose leaves have a leading axis."""
+    return jax.tree.map(lambda *values: jnp.stack([jnp.asarray(v, jnp.float32) for v in values]), *map(optim.as_pytree, optimizers))
 
 
 def _keys(seeds: Sequence[int]) -> jax.Array:
