@@ -119,7 +119,7 @@ def headline(results: Sequence[Result], objective: str, maximise: bool) -> str:
     """The answer in a sentence or two, no stronger than the data."""
     ranked = [r for r in results if r.test]
     if not ranked:
-        return "Every trial of every contestant diverged: no rate in the grid trains this task."
+        return "No contestant can be ranked: every one diverged, while tuning or with its fresh seeds."
     leader, *others = ranked
     word = "highest" if maximise else "lowest"
     first = f"{leader.contestant} reached the {word} mean test {objective}, {leader.mean.mean:.4g} over {len(leader.test)} seeds"

@@ -139,8 +139,8 @@ def safe_sqrt(x: jax.Array) -> jax.Array:
 
     Without it the gradient with respect to a learning rate is NaN as soon as one unit's gradient is always 0.
     """
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
 def apply_updates(params: Tree, updates: Tree) -> Tree:

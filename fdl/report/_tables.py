@@ -55,25 +55,23 @@ def _row(result: Result, study: Study) -> tuple[str, ...]:
 
 
 def table(study: Study) -> Any:
-    """The results as a `rich` table, with the headline above and what the columns mean below."""
+    """The results as a `rich` table, the headline above, notes and what the columns mean below."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    caption = caption_text(study)
-    shown = Table(
-        title=Text(study.headline(), "bold"),
-        caption=caption,
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        title_justify="left",
-        caption_justify="left",
-    )
     head, *rows = result_rows(study)
-    for name in head:
-        shown.add_column(name, justify="left" if name in ("optimizer", "note") else "right")
+    width = len(head) - (head[-1] == "note")
+    notes = [f"{row[0]}: {row[-1]}." for row in rows if width < len(row) and row[-1]]
+    caption = Text("\n".join([*notes, caption_text(study)]))
+    shown = Table(
+        title=Text(study.headline(), "bold"), title_justify="left", caption=caption, caption_justify="left",
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    for name in head[:width]:
+        shown.add_column(name, justify="left" if name == "optimizer" else "right")
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*map(Text, row[:width]))  # Text: a name is no markup
     return shown
 
 

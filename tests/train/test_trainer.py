@@ -1,0 +1,64 @@
+"""Runs driven from the host equal the pure function, alone and side by side."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from small import small_task
+
+from fdl import optim, train
+from fdl.core._io import load_arrays
+
+TASK = small_task()
+
+
+def test_the_trainer_runs_what_the_pure_function_runs():
+    trainer = train.Trainer(TASK)
+    program = trainer.compile([optim.Adam()])
+    *_, (progress, measured) = trainer.run(program, [optim.Adam(lr=0.03)], [5])
+    pure, curves = train.run(TASK, optim.Adam(lr=0.03), jax.random.key(5))
+    np.testing.assert_allclose(measured["validation"]["loss"][0], curves["validation"]["loss"][-1], rtol=1e-4)  # measured 1e-7
+    for a, b in zip(jax.tree.leaves(progress.params), jax.tree.leaves(pure.params)):
+        np.testing.assert_allclose(a[0], b, atol=1e-5)  # measured 6e-8
+    tested = trainer.test(progress)
+    split = train.device_arrays(TASK.dataset, "test")["test"]
+    np.testing.assert_allclose(tested["loss"][0], TASK.measure(pure.params, pure.state, *split)["loss"], rtol=1e-4)
+
+
+def test_runs_of_a_chunk_equal_runs_alone():
+    rates, seeds = [0.01, 0.1, 1.0], [3, 4, 5]
+    optimizers = [optim.Momentum(lr=rate) for rate in rates]
+    together = train.Trainer(TASK, chunk=3)
+    *_, (_, mapped) = together.run(together.compile(optimizers), optimizers, seeds)
+    alone = train.Trainer(TASK)
+    program = alone.compile(optimizers[:1])
+    for i, (optimizer, seed) in enumerate(zip(optimizers, seeds)):
+        *_, (_, single) = alone.run(program, [optimizer], [seed])
+        np.testing.assert_allclose(mapped["validation"]["loss"][i], single["validation"]["loss"][0], rtol=1e-4)  # measured 5e-7
+
+
+def test_structure_is_what_a_program_is_compiled_for():
+    trainer = train.Trainer(TASK)
+    program = trainer.compile([optim.Momentum()])
+    with pytest.raises(TypeError):
+        next(trainer.run(program, [optim.Momentum(nesterov=True)], [0]))
+
+
+def test_a_fit_is_saved_whole(tmp_path):
+    fit = train.fit(TASK, optim.Adam(lr=0.03), seed=2, display=False)
+    assert not fit.diverged
+    assert [step for step, _ in fit.curves["validation", "accuracy"]] == [4, 8, 12]
+    train.save(fit, tmp_path, {"task": "small", "seed": 2})
+    tree, about = load_arrays(tmp_path / "params.safetensors")
+    assert about == {"task": "small", "seed": 2}
+    for a, b in zip(jax.tree.leaves(tree["params"]), jax.tree.leaves(fit.progress.params)):
+        np.testing.assert_array_equal(a, b)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["test"] == fit.test
+    assert record["diverged_at"] is None
+    assert record["curves"][0]["values"][-1] == [12, fit.last(record["curves"][0]["split"], record["curves"][0]["metric"])]
+
+
+def test_a_diverged_fit_says_so():
+    assert train.fit(TASK, optim.SGD(lr=3e38), display=False).diverged
