@@ -61,8 +61,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "study.db"
-        self._database = open_database(self._path)
-        self._database.executescript(SCHEMA)
+        self._database = open_database(self._path, SCHEMA)
         self._lock = Lock()
 
     def manifest(self) -> dict[str, Any]:

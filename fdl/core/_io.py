@@ -99,12 +99,18 @@ def _checksum(flat: dict[str, np.ndarray], metadata: Any) -> int:
     return zlib.crc32(save(flat, {"fdl": json.dumps(metadata)}))
 
 
-def open_database(path: Path) -> sqlite3.Connection:
-    """An SQLite database in autocommit mode that several threads may use in turn; `transaction` writes to it."""
+def open_database(path: Path, schema: str) -> sqlite3.Connection:
+    """An SQLite database in autocommit mode that several threads may use in turn; `transaction` writes to it.
+
+    `schema` are statements that make the tables where they are missing.
+    """
     with _database_errors(path):
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        try:
+            connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + schema)
+        except sqlite3.Error:
+            connection.close()
+            raise
     return connection
 
 

@@ -77,7 +77,8 @@ class Scope:
             raise FdlError(where, "a '/' in the name" if "/" in name else "a layer of this name", "a name of its own, without a '/'")
         if self.initialising is not None and name not in tree:
             path = (*self.path.split("/")[1:], name)
-            getattr(self.initialising, kind)[path] = lambda key: initializer(key, shape, dtype)
+            wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32  # some initializers take no less
+            getattr(self.initialising, kind)[path] = lambda key: initializer(key, shape, wide).astype(dtype)
             tree[name] = jnp.zeros(shape, dtype)  # abstract: `init` traces
         if name not in tree:
             fix = "Are these the params and state that this model's init returned?"

@@ -120,7 +120,9 @@ def run_curves(measured: dict[tuple[str, str], list[tuple[int, float]]], theme: 
         axes.grid(color=theme.faint, linewidth=0.8)
         axes.set_xlabel("step")
         axes.set_ylabel(metric)
-        if metric == "loss":
+        if not any(np.isfinite(value) for split, _ in lines for _, value in measured[split, metric]):
+            axes.text(0.5, 0.5, "not finite", transform=axes.transAxes, ha="center", color=theme.ink)
+        elif metric == "loss":
             axes.set_yscale("log")
         _legend(axes, lines, theme)
     return figure

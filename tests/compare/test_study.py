@@ -2,6 +2,7 @@
 
 import math
 import sqlite3
+from contextlib import closing
 
 import jax
 import numpy as np
@@ -134,7 +135,8 @@ def test_records_come_back_as_they_were_written(tmp_path):
         store.add([RunRecord("tune", "other", 0, 0, {}), written])
     assert len(store.runs()) == 1, "a transaction is kept whole or not at all"
     store.close()
-    tables = {name for (name,) in sqlite3.connect(tmp_path / "study.db").execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    with closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert tables == {"manifest", "runs", "measurements"}
 
 
