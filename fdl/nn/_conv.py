@@ -6,8 +6,6 @@ from jax.nn import initializers
 
 from fdl import ops
 from fdl.core import Layer, Scope
-from fdl.ops._conv import Form
-from fdl.ops._window import pair
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,10 @@ class Conv(Layer):
     bias: bool = True
     kernel_init: Callable[..., jax.Array] = initializers.lecun_normal()
     bias_init: Callable[..., jax.Array] = initializers.zeros
-    form: Form = "auto"
+    form: ops.Form = "auto"
 
     def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
-        shape = (*pair(self.kernel_size), x.shape[-1], self.features)
+        shape = (*ops.pair(self.kernel_size), x.shape[-1], self.features)
         kernel = scope.param("kernel", self.kernel_init, shape, x.dtype)
         y = ops.conv(x, kernel, self.strides, self.padding, self.dilation, self.form)
         if self.bias:

@@ -28,7 +28,9 @@ def test_a_task_that_makes_no_sense_is_refused(case):
 def test_an_unknown_task_is_told_what_there_is():
     with pytest.raises(FdlError) as caught:
         tasks.get("digit-cnn")
-    assert str(caught.value) == "task: found 'digit-cnn'; expected one of digits-cnn, digits-mlp, vowels-lstm.\n  Did you mean 'digits-cnn'?"
+    assert (
+        str(caught.value) == "task: found 'digit-cnn'; expected one of digits-cnn, digits-mlp, vowels-lstm.\n  Did you mean 'digits-cnn'?"
+    )
 
 
 @pytest.mark.parametrize("name", tasks.named)
