@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,20 +12,33 @@ import numpy as np
 from fdl.compare import space
 from fdl.compare._plan import Job
 from fdl.compare._store import RunRecord
+from fdl.tasks import Task
 from fdl.train import Trainer
 
 ACCELERATOR_CHUNK = 32  # runs mapped into one program
+SMALL = 1e8  # FLOPs of a batch's forward pass; digits-cnn has 1e7 and runs 1.4 times as fast without the fast options
 
 
-def layout() -> tuple[int, int]:
-    """`(threads, chunk)`: how many programs run at the same time, and how many runs each maps.
+class Layout(NamedTuple):
+    """How a study's runs are laid out: fixed before the first, for another layout gives other bits."""
 
-    On CPU unmapped programs run from a thread a core: mapping gains nothing there for convolutions, and a run's bits do
-    not depend on what runs beside it. On an accelerator one program maps many runs.
+    threads: int
+    """How many programs run at the same time."""
+    chunk: int
+    """How many runs each maps."""
+    fast: bool
+    """Whether they are compiled with the backend's fast options, as `fdl.jit` takes it."""
+
+
+def layout(task: Task) -> Layout:
+    """On CPU unmapped programs from a thread a core, on an accelerator one program that maps many runs.
+
+    Mapping gains nothing on CPU for convolutions, and without it a run's bits do not depend on what runs beside it.
     """
-    if jax.default_backend() == "cpu":
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 1
-    return 1, ACCELERATOR_CHUNK
+    if jax.default_backend() != "cpu":
+        return Layout(1, ACCELERATOR_CHUNK, True)
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Layout(threads, 1, threads == 1 or task.summary().total.flops > SMALL)
 
 
 class Executor:

@@ -14,7 +14,7 @@ import jax
 from fdl.compare import _statistics as statistics
 from fdl.compare._contestants import classics
 from fdl.compare._display import Display
-from fdl.compare._execute import Executor, layout
+from fdl.compare._execute import Executor, Layout, layout
 from fdl.compare._plan import Plan, name_contestants
 from fdl.compare._store import RunRecord, Store
 from fdl.core import FdlError
@@ -112,10 +112,10 @@ def study(
                 "the same task, contestants, trials and seeds",
                 "Choose another folder.",
             )
-        threads, chunk = layout()
-        store.write_manifest({"plan": plan.card(), "environment": environment(threads, chunk)})
+        laid = layout(task)
+        store.write_manifest({"plan": plan.card(), "environment": environment(laid)})
         runs = store.runs()
-        with Display(display) as shown, Executor(Trainer(task, chunk), threads) as executor:
+        with Display(display) as shown, Executor(Trainer(task, laid.chunk, laid.fast), laid.threads) as executor:
             for phase, title in (("tune", "Tuning on validation"), ("final", "Fresh seeds on test")):
                 known = {(r.phase, r.contestant, r.trial, r.seed) for r in runs}
                 planned = plan.tune() if phase == "tune" else plan.final(_chosen(runs, plan))
@@ -144,7 +144,7 @@ def _chosen(runs: list[RunRecord], plan: Plan) -> dict[str, int]:
     return {r.contestant: r.chosen.trial for r in results if r.chosen}
 
 
-def environment(threads: int, chunk: int) -> dict[str, Any]:
+def environment(laid: Layout) -> dict[str, Any]:
     """Software and hardware that a study's numbers depend on, and how its runs were laid out."""
     device = jax.devices()[0]
     versions = {name: metadata.version(name) for name in ("fdl", "jax", "jaxlib", "numpy", "optax")}
@@ -154,5 +154,5 @@ def environment(threads: int, chunk: int) -> dict[str, Any]:
         "device": f"{len(jax.devices())} x {device.device_kind} ({device.platform})",
         "cores": os.cpu_count(),
         "precision": str(jax.config.jax_default_matmul_precision or "default"),  # type: ignore[attr-defined]
-        "layout": {"threads": threads, "chunk": chunk},
+        "layout": laid._asdict(),
     }

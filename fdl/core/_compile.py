@@ -21,14 +21,20 @@ def compiler_options() -> dict[str, str]:
     return options
 
 
-def jit(function: Callable[..., Any], **options: Any) -> Any:
+def jit(function: Callable[..., Any], *, fast: bool = True, **options: Any) -> Any:
     """`jax.jit` for an outermost call: everything that fdl compiles goes through here.
 
     Takes the options of `jax.jit` (`static_argnums`, `donate_argnums`, ...). Inside another transformation, where JAX
     allows no compiler options, it behaves as `jax.jit` does. The result has `jax.jit`'s `lower`.
+
+    Args:
+        function: what to compile.
+        fast: whether the backend's fast options are added. They share one pool of threads: without them, small programs
+            that run at the same time disturb each other less.
+        options: as `jax.jit` takes them.
     """
     inner = jax.jit(function, **options)
-    outer = functools.cache(lambda: jax.jit(function, compiler_options=compiler_options(), **options))
+    outer = functools.cache(lambda: jax.jit(function, compiler_options=compiler_options() if fast else {}, **options))
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

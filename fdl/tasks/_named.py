@@ -8,8 +8,8 @@ from fdl.tasks._task import Task
 
 
 def digits_cnn() -> Task:
-    """A small convolutional network on 8 x 8 handwritten digits, 20 epochs of batches of 64."""
-    return Task("digits-cnn", data.digits(), models.cnn(10), batch_size=64, steps=340, evaluate_every=17)
+    """A small convolutional network on 8 x 8 handwritten digits, 15 epochs of batches of 64."""
+    return Task("digits-cnn", data.digits(), models.cnn(10), batch_size=64, steps=255, evaluate_every=17)
 
 
 def digits_mlp() -> Task:

@@ -23,10 +23,12 @@ class Trainer:
     Args:
         task: what to train.
         chunk: how many runs one program executes side by side, mapped by `jax.vmap`; 1 is a program without mapping.
+        fast: as `fdl.jit` takes it.
     """
 
     task: Trainable
     chunk: int = 1
+    fast: bool = True
     arrays: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,18 +43,18 @@ class Trainer:
 
     @cached_property
     def _start(self) -> Callable[..., Progress]:
-        return jit(self._mapped(partial(start, self.task), (0, 0)))
+        return jit(self._mapped(partial(start, self.task), (0, 0)), fast=self.fast)
 
     @cached_property
     def _test(self) -> Callable[..., dict[str, jax.Array]]:
-        return jit(self._mapped(partial(evaluate, self.task), (0, 0, None)))
+        return jit(self._mapped(partial(evaluate, self.task), (0, 0, None)), fast=self.fast)
 
     def compile(self, optimizers: Sequence[Any]) -> Program:
         """One program for every optimizer of this family: values may differ, the structure may not."""
         stacked, keys = stack(optimizers), _keys([0] * len(optimizers))
         body = self._mapped(partial(segment, self.task, self.task.evaluate_every), (0, 0, None, 0))
         shapes = jax.eval_shape(self._mapped(partial(start, self.task), (0, 0)), stacked, keys)
-        return jit(body).lower(stacked, keys, self._seen, shapes).compile()
+        return jit(body, fast=self.fast).lower(stacked, keys, self._seen, shapes).compile()
 
     @property
     def _seen(self) -> dict[str, Any]:
