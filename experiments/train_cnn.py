@@ -2,8 +2,8 @@
 
     python experiments/train_cnn.py
 
-Prints the model's layers and the validation figures as they come. Expected: test accuracy about 0.98 (0.975 to 0.99
-over seeds), in about a second after four of compilation, on two CPU cores. With `--target 0.97` it fails below that.
+Prints the model's layers, the training loss and the test accuracy. Expected: 0.98 on average, 0.97 to 0.99 by seed, in
+seven seconds on two CPU cores, most of them compilation. With `--target 0.96` it fails below that.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from fdl import data, losses, metrics, nn, optim
 
 @dataclass
 class Options:
-    steps: int = 340
+    steps: int = 255
     batch_size: int = 64
-    lr: float = 5e-3
+    lr: float = 1e-2
     seed: int = 0
     target: float = 0.0
 
