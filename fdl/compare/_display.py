@@ -19,7 +19,7 @@ class Display:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         left = TimeRemainingColumn(compact=True, elapsed_when_finished=True)
-        columns = (TextColumn("{task.description:<21}"), BarColumn(20), TextColumn("{task.fields[note]}"), left)
+        columns = (TextColumn("{task.description:<9}"), BarColumn(12), TextColumn("{task.fields[note]}"), left)
         self._progress = Progress(*columns, console=Console(stderr=True), disable=not shown)
         self._lock = Lock()
 
@@ -58,4 +58,4 @@ class Display:
         if self._unit != "steps":
             return f"{self._units} of {self._runs}"
         rate = self._units / (time.perf_counter() - self._begun)
-        return f"{self._ended} of {self._runs} runs, {rate:,.0f} steps/s{self._best}"
+        return f"{self._ended} of {self._runs}, {rate:,.0f} steps/s{self._best}"

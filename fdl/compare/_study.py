@@ -116,7 +116,7 @@ def study(
         store.write_manifest({"plan": plan.card(), "environment": environment(laid)})
         runs = store.runs()
         with Display(display) as shown, Executor(Trainer(task, laid.chunk, laid.fast), laid.threads) as executor:
-            for phase, title in (("tune", "Tuning on validation"), ("final", "Fresh seeds on test")):
+            for phase, title in (("tune", "Tuning"), ("final", "Judging")):
                 known = {(r.phase, r.contestant, r.trial, r.seed) for r in runs}
                 planned = plan.tune() if phase == "tune" else plan.final(_chosen(runs, plan))
                 jobs = [j for j in planned if (j.phase, j.contestant, j.trial, j.seed) not in known]
