@@ -42,7 +42,7 @@ def test_a_recorded_run_is_the_run_that_the_library_makes(study):
     optimizer = optim.Adam(**{k: np.float32(v) for k, v in run.hyperparameters.items()})
     _, curves = train.run(small_task(), optimizer, jax.random.key(run.seed))
     recorded = [value for _, value in run.curves["validation", "loss"]]
-    np.testing.assert_allclose(recorded, curves["validation"]["loss"], rtol=1e-4)  # measured 1e-7
+    np.testing.assert_allclose(recorded, curves["validation"]["loss"], rtol=1e-6)  # measured 0
 
 
 def test_diverged_runs_are_counted_and_their_trial_is_not_chosen(study):
@@ -149,4 +149,6 @@ def test_mapped_and_single_execution_agree(study, chunk):
         records = sorted(executor.run(jobs, steps.append), key=lambda r: (r.trial, r.seed))
     assert sum(steps) == len(jobs) * 12
     for found, known in zip(records, study.select("tune", "adam")):
-        np.testing.assert_allclose(found.curves["validation", "loss"], known.curves["validation", "loss"], rtol=1e-4)  # measured 1e-6
+        np.testing.assert_allclose(
+            found.curves["validation", "loss"], known.curves["validation", "loss"], rtol=1e-5
+        )  # measured 1.1e-7; another CPU may take another kernel

@@ -59,7 +59,7 @@ def test_mapping_over_rates_equals_a_loop():
     for i, rate in enumerate(rates):
         _, single = run(optim.Adam(lr=rate), KEY)
         for a, b in zip(jax.tree.leaves(mapped), jax.tree.leaves(single)):
-            np.testing.assert_allclose(a[i], b, rtol=1e-4)  # measured 3e-6
+            np.testing.assert_allclose(a[i], b, rtol=2e-6)  # measured 1.7e-7
 
 
 def test_a_diverged_run_is_frozen_counted_and_leaves_its_neighbour_as_it_was():
@@ -100,14 +100,14 @@ def test_the_gradient_with_respect_to_the_rate_agrees_with_finite_differences():
     gradient = jax.jit(jax.grad(loss))(jnp.float64(0.01))
     step = 1e-6
     difference = (jax.jit(loss)(0.01 + step) - jax.jit(loss)(0.01 - step)) / (2 * step)
-    np.testing.assert_allclose(gradient, difference, rtol=1e-5)  # measured 2e-8
+    np.testing.assert_allclose(gradient, difference, rtol=1e-8)  # measured 1e-10
 
 
 def test_an_optax_optimizer_trains_as_the_fdl_one_does():
     with jax.numpy_dtype_promotion("standard"):
         theirs = jax.jit(lambda k: train.run(TASK, optax.adam(1e-2), k))(KEY)[1]
     ours = run(optim.Adam(lr=1e-2), KEY)[1]
-    np.testing.assert_allclose(ours["validation"]["loss"], theirs["validation"]["loss"], rtol=1e-4)  # measured 1e-6
+    np.testing.assert_allclose(ours["validation"]["loss"], theirs["validation"]["loss"], rtol=1e-5)  # measured 1.2e-6
 
 
 @pytest.mark.parametrize("count", [1, 39, 40])
@@ -118,7 +118,7 @@ def test_evaluation_in_batches_is_the_mean_over_every_example(monkeypatch, count
     measured = train.evaluate(TASK, params, state, split)
     whole = TASK.measure(params, state, *split)
     for name in whole:
-        np.testing.assert_allclose(measured[name], whole[name], rtol=1e-5)  # measured 2e-7
+        np.testing.assert_allclose(measured[name], whole[name], rtol=2e-6)  # measured 1.7e-7
 
 
 def test_dropout_draws_anew_at_every_step():

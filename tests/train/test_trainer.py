@@ -18,12 +18,12 @@ def test_the_trainer_runs_what_the_pure_function_runs():
     program = trainer.compile([optim.Adam()])
     *_, (progress, measured) = trainer.run(program, [optim.Adam(lr=0.03)], [5])
     pure, curves = train.run(TASK, optim.Adam(lr=0.03), jax.random.key(5))
-    np.testing.assert_allclose(measured["validation"]["loss"][0], curves["validation"]["loss"][-1], rtol=1e-4)  # measured 1e-7
+    np.testing.assert_allclose(measured["validation"]["loss"][0], curves["validation"]["loss"][-1], rtol=1e-6)  # measured 0
     for a, b in zip(jax.tree.leaves(progress.params), jax.tree.leaves(pure.params)):
-        np.testing.assert_allclose(a[0], b, atol=1e-5)  # measured 6e-8
+        np.testing.assert_allclose(a[0], b, atol=1e-6)  # measured 0
     tested = trainer.test(progress)
     split = train.device_arrays(TASK.dataset, "test")["test"]
-    np.testing.assert_allclose(tested["loss"][0], TASK.measure(pure.params, pure.state, *split)["loss"], rtol=1e-4)
+    np.testing.assert_allclose(tested["loss"][0], TASK.measure(pure.params, pure.state, *split)["loss"], rtol=1e-6)  # measured 0
 
 
 def test_runs_of_a_chunk_equal_runs_alone():
@@ -35,7 +35,9 @@ def test_runs_of_a_chunk_equal_runs_alone():
     program = alone.compile(optimizers[:1])
     for i, (optimizer, seed) in enumerate(zip(optimizers, seeds)):
         *_, (_, single) = alone.run(program, [optimizer], [seed])
-        np.testing.assert_allclose(mapped["validation"]["loss"][i], single["validation"]["loss"][0], rtol=1e-4)  # measured 5e-7
+        np.testing.assert_allclose(
+            mapped["validation"]["loss"][i], single["validation"]["loss"][0], rtol=1e-5
+        )  # measured 0; another CPU may take another kernel
 
 
 def test_structure_is_what_a_program_is_compiled_for():
