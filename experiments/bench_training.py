@@ -6,10 +6,11 @@ Everyone starts from the same weights, sees the same batches and must find the s
 timed in turn, round after round; printed are the median over the rounds, the range, and the share of the rate at which
 this machine multiplies matrices, measured in the same run. Every row may use all cores. Takes two and a half minutes.
 
-Measured on two cores with AVX-512, jax 0.10.2 and PyTorch 2.13 (single figures drift by a fifth, ratios less): DeepOBS
-2c2d, fdl in one scan 0.92 to 1.04 times the best of PyTorch and 2.25 to 2.4 times the best other JAX library, at 0.84 of
-the matrix product's rate; the LSTM level with PyTorch on padded series, three times PyTorch on packed ones and 1.06 times
-Flax.
+Measured on two cores with AVX-512, nothing else running, jax 0.10.2 and PyTorch 2.13: on DeepOBS 2c2d fdl's scan reaches
+0.82 to 0.86 of the best of PyTorch and 2.2 times the best other JAX library; on the LSTM 0.93 of PyTorch on padded series,
+three times PyTorch on packed ones, and as much as Flax. Run it on a quiet machine: other processes slow PyTorch's threads
+more than JAX's and flatter fdl. PyTorch is compiled in channels-last layout only: in the other, PyTorch 2.13 on CPU was
+found to return zero gradients for both convolutions.
 """
 
 import os
