@@ -89,7 +89,9 @@ def _flops(jaxpr: Any) -> int:
             for p in (v if isinstance(v, tuple) else (v,))
             if hasattr(p, "eqns") or hasattr(p, "jaxpr")
         ]
-        if inner:
+        if eqn.params.get("name") == "conv_by_tiles":  # the convolution that it computes, not its tricks
+            total += 2 * out * math.prod(eqn.invars[1].aval.shape[:-1])
+        elif inner:
             total += max(map(_flops, inner)) * eqn.params.get("length", 1)
         elif name == "dot_general":
             contracted = eqn.params["dimension_numbers"][0][0]

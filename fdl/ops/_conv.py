@@ -9,17 +9,20 @@ gradients, Jacobian- and Hessian-vector products of every order stay fast. Accel
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from fdl.ops._tiled import conv_by_tiles
 from fdl.ops._window import Padding, explicit_padding, pad, pair, slices
 
-Form = Literal["auto", "canonical", "patches", "lax"]
-FEW_CHANNELS = 4  # up to here a product of patches beats the convolution kernel
+Form = Literal["auto", "canonical", "patches", "blocks", "winograd", "lax"]
+FEW_CHANNELS = 4  # up to here a product of patches, or blocks, beats the convolution kernel
+MANY_CHANNELS = 32  # from here, in and out, fewer multiplications outweigh the transforms
+WINOGRAD_WIDTHS = (2, 3, 4, 5)
 
 
 def conv(
@@ -39,23 +42,45 @@ def conv(
         kernel: `[kernel_height, kernel_width, channels, features]`, of `x`'s dtype.
         strides: `s`, one for both axes or one for each; so is `dilation`, `d`.
         padding: `"SAME"`, `"VALID"` or `(low, high)` for height and width.
-        form: how it is computed. `"canonical"` and `"patches"` (for few input channels) are fast on CPU, `"lax"` is
-            XLA's own with its own gradients; `"auto"` takes the best for the default backend and this shape.
+        form: how it is computed. On CPU `"canonical"` is fast; `"patches"` is faster for few input channels and
+            `"blocks"` more so (stride and dilation 1); `"winograd"` is faster for many, with fewer multiplications (stride
+            and dilation 1, kernels 2 to 5 wide) and a rounding error some four times as large, 1e-6 of the result's root
+            mean square in float32. `"lax"` is XLA's own with its own gradients. `"auto"` takes the fastest for the
+            default backend and this shape.
 
     Returns:
         `[batch, height', width', features]`.
     """
     if x.ndim != 4 or kernel.ndim != 4 or x.shape[-1] != kernel.shape[2]:
         raise ValueError(f"a kernel of shape {kernel.shape} does not fit an input of shape {x.shape}")
-    if form not in ("auto", "canonical", "patches", "lax"):
-        raise ValueError(f"form {form!r} is none of 'auto', 'canonical', 'patches', 'lax'")
+    if form not in get_args(Form):
+        raise ValueError(f"form {form!r} is none of {', '.join(map(repr, get_args(Form)))}")
     strides, dilation = pair(strides), pair(dilation)
     how: dict[str, Any] = {"strides": strides, "padding": explicit_padding(padding, x.shape[1:3], kernel.shape[:2], strides, dilation)}
     how |= {"x_dilation": (1, 1), "w_dilation": dilation}
     if form == "lax" or (form == "auto" and jax.default_backend() != "cpu"):
         return _lax_conv(x, kernel, **how)
-    few = x.shape[-1] <= FEW_CHANNELS and kernel.shape[:2] != (1, 1)
-    return _conv_p.bind(*_varying_alike(x, kernel), patches=form == "patches" or (form == "auto" and few), **how)
+    plain, width = strides == dilation == (1, 1), kernel.shape[1]
+    if form == "auto":
+        form = _fastest(x, kernel, plain)
+    elif (form in ("blocks", "winograd") and not plain) or (form == "winograd" and width not in WINOGRAD_WIDTHS):
+        raise ValueError(f"no {form} form for strides {strides}, dilation {dilation} and a kernel {width} wide")
+    if form in ("blocks", "winograd"):
+        return conv_by_tiles(form, _valid, x, kernel, how["padding"])
+    return _conv_p.bind(*_varying_alike(x, kernel), patches=form == "patches", **how)
+
+
+def _valid(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return conv(x, kernel, padding="VALID", form="canonical")
+
+
+def _fastest(x: jax.Array, kernel: jax.Array, plain: bool) -> Form:
+    """As measured on maps from 4 x 4 to 32 x 32 on two cores; of two bytes Winograd's transforms lose too many bits."""
+    height, width, channels, features = kernel.shape
+    if channels <= FEW_CHANNELS and height * width > 1:
+        return "blocks" if plain and width > 1 else "patches"
+    many = min(channels, features) >= MANY_CHANNELS and x.shape[2] >= 8
+    return "winograd" if plain and many and width in WINOGRAD_WIDTHS[1:] and x.dtype.itemsize >= 4 else "canonical"
 
 
 def _varying_alike(x: jax.Array, w: jax.Array) -> list[jax.Array]:

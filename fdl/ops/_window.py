@@ -43,5 +43,7 @@ def slices(x: jax.Array, axis: int, window: int, stride: int, dilation: int = 1)
 
 
 def pad(x: jax.Array, padding: Sequence[tuple[int, int]], value: float = 0) -> jax.Array:
-    """`[batch, height, width, channels]` with its two spatial axes padded."""
-    return jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=value) if any(map(any, padding)) else x
+    """`[batch, height, width, channels]` with its two spatial axes padded, or cut where `padding` is negative."""
+    if not any(map(any, padding)):
+        return x
+    return jax.lax.pad(x, jnp.asarray(value, x.dtype), [(0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)])

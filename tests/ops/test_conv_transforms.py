@@ -151,13 +151,6 @@ def test_xla_keeps_the_canonical_layout_inside_scan(how, form):
     assert labels("lax") > {"b01f_01io->b01f"}
 
 
-def test_auto_takes_patches_for_few_channels_and_no_patches_for_a_pointwise_kernel():
-    flag = lambda channels, size: str(jax.make_jaxpr(ops.conv)(jnp.ones((1, 4, 4, channels)), jnp.ones((size, size, channels, 2))))
-    assert "patches=True" in flag(4, 3)
-    assert "patches=False" in flag(5, 3)
-    assert "patches=False" in flag(1, 1)
-
-
 @pytest.mark.parametrize("form", ["lax", *FORMS])
 def test_shard_map_sums_the_gradient_of_a_replicated_kernel_over_devices(float64, error, form):
     mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
