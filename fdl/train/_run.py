@@ -52,23 +52,25 @@ class Progress(NamedTuple):
 
 def start(task: Trainable, optimizer: Any, key: jax.Array) -> Progress:
     """A run before its first step. The initial parameters are a function of the key alone, whatever the optimizer."""
-    params, state = task.init(fold(key, "init"))
-    zero = jnp.zeros((), jnp.int32)
-    return Progress(params, state, optimizer.init(params), zero, zero)
+    params, state = init(task, key)
+    return Progress(params, state, optimizer.init(params), jnp.int32(0), jnp.int32(0))
 
 
-def segment(task: Trainable, steps: int, optimizer: Any, key: jax.Array, arrays: Tree, progress: Progress) -> tuple[Progress, Measurements]:
-    """`steps` optimizer steps and one measurement of the validation split.
+def init(task: Trainable, key: jax.Array) -> tuple[Tree, Tree]:
+    """The parameters and state with which every run under this key starts."""
+    return task.init(fold(key, "init"))
 
-    Args:
-        task: what to train; `steps` is a constant.
-        optimizer: anything with `init` and `update`, optax's included.
-        key: the run's `jax.random.key`, the same in every segment; it decides batches and dropout.
-        arrays: the data on the device, as `device_arrays` gives it.
-        progress: as the segment before left it.
-    """
-    inputs, labels = arrays["train"]
-    indices = batch_indices(fold(key, "batches"), len(labels), task.batch_size, progress.step, steps)
+
+def batches(task: Trainable, steps: int, key: jax.Array, examples: int, step: jax.Array) -> jax.Array:
+    """The examples, int32 `[steps, batch_size]`, of the batches after `step`: a function of the run's key alone."""
+    return batch_indices(fold(key, "batches"), examples, task.batch_size, step, steps)
+
+
+def advance(
+    task: Trainable, optimizer: Any, key: jax.Array, indices: jax.Array, split: Tree, progress: Progress
+) -> tuple[Progress, jax.Array]:
+    """One optimizer step for each row of `indices` into the training split, and the mean of the losses."""
+    inputs, labels = split
 
     def step(now: Progress, index: jax.Array) -> tuple[Progress, jax.Array]:
         batch, batch_labels = jax.tree.map(lambda a: a[index], (inputs, labels))
@@ -82,10 +84,31 @@ def segment(task: Trainable, steps: int, optimizer: Any, key: jax.Array, arrays:
         return frozen._replace(step=count, diverged_at=diverged_at), loss
 
     progress, losses = jax.lax.scan(step, progress, indices)
-    measured = evaluate(task, progress.params, progress.state, arrays["validation"])
-    late = (progress.diverged_at == 0) & ~jnp.isfinite(measured["loss"])  # the last step went wrong
-    progress = progress._replace(diverged_at=jnp.where(late, progress.step, progress.diverged_at))
-    return progress, {"train": {"loss": losses.mean()}, "validation": measured}
+    return progress, losses.mean()
+
+
+def assess(
+    task: Trainable, params: Tree, state: Tree, step: jax.Array, diverged_at: jax.Array, split: Tree
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """`diverged_at`, now `step` where the last step went wrong unseen, and the task's metrics on a split."""
+    measured = evaluate(task, params, state, split)
+    return jnp.where((diverged_at == 0) & ~jnp.isfinite(measured["loss"]), step, diverged_at), measured
+
+
+def segment(task: Trainable, steps: int, optimizer: Any, key: jax.Array, arrays: Tree, progress: Progress) -> tuple[Progress, Measurements]:
+    """`steps` optimizer steps and one measurement of the validation split.
+
+    Args:
+        task: what to train; `steps` is a constant.
+        optimizer: anything with `init` and `update`, optax's included.
+        key: the run's `jax.random.key`, the same in every segment; it decides batches and dropout.
+        arrays: the data on the device, as `device_arrays` gives it.
+        progress: as the segment before left it.
+    """
+    indices = batches(task, steps, key, len(arrays["train"][1]), progress.step)
+    progress, loss = advance(task, optimizer, key, indices, arrays["train"], progress)
+    diverged_at, measured = assess(task, progress.params, progress.state, progress.step, progress.diverged_at, arrays["validation"])
+    return progress._replace(diverged_at=diverged_at), {"train": {"loss": loss}, "validation": measured}
 
 
 def evaluate(task: Trainable, params: Tree, state: Tree, split: tuple[Any, jax.Array]) -> dict[str, jax.Array]:
