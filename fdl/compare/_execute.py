@@ -12,8 +12,7 @@ import numpy as np
 from fdl.compare import space
 from fdl.compare._plan import Job
 from fdl.compare._store import RunRecord
-from fdl.tasks import Task
-from fdl.train import Trainer
+from fdl.train import Trainable, Trainer
 
 ACCELERATOR_CHUNK = 32  # runs mapped into one program
 SMALL = 1e8  # FLOPs of a batch's forward pass; digits-cnn has 1e7 and runs 1.4 times as fast without the fast options
@@ -30,7 +29,7 @@ class Layout(NamedTuple):
     """Whether they are compiled with the backend's fast options, as `fdl.jit` takes it."""
 
 
-def layout(task: Task) -> Layout:
+def layout(task: Trainable) -> Layout:
     """On CPU unmapped programs from a thread a core, on an accelerator one program that maps many runs.
 
     Mapping gains nothing on CPU for convolutions, and without it a run's bits do not depend on what runs beside it.
@@ -38,7 +37,7 @@ def layout(task: Task) -> Layout:
     if jax.default_backend() != "cpu":
         return Layout(1, ACCELERATOR_CHUNK, True)
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Layout(threads, 1, threads == 1 or task.summary().total.flops > SMALL)
+    return Layout(threads, 1, threads == 1 or task.flops() > SMALL)
 
 
 class Executor:

@@ -8,7 +8,7 @@ from typing import Any
 from fdl import optim
 from fdl.compare import space
 from fdl.core import FdlError, check_positive
-from fdl.tasks import Task
+from fdl.train import Trainable
 
 FIRST_FINAL_SEED = 1000  # tuning seeds count from 0: those that choose never judge
 
@@ -36,7 +36,7 @@ class Plan:
         final_seeds: runs of each contestant's chosen trial, with seeds 1000, 1001, ...
     """
 
-    task: Task
+    task: Trainable
     contestants: dict[str, Any]
     trials: int
     seeds: int
@@ -73,17 +73,11 @@ class Plan:
 
     def card(self) -> dict[str, Any]:
         """The plan as JSON: what two studies must agree in to be one."""
-        task, data = self.task, self.task.dataset
-        layers = task.summary()
+        task = self.task
         card = {
             "task": {
                 "name": task.name,
-                "dataset": data.name,
-                "source": data.source,
-                "licence": data.licence,
-                "examples": {split: len(getattr(data, split)) for split in ("train", "validation", "test")},
-                "model": [f"{row.path} {row.layer} {row.shapes}" for row in layers.rows],
-                "parameters": layers.total.params,
+                **task.card(),
                 "batch_size": task.batch_size,
                 "steps": task.steps,
                 "evaluate_every": task.evaluate_every,

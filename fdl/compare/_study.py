@@ -19,8 +19,7 @@ from fdl.compare._plan import Plan, name_contestants
 from fdl.compare._store import RunRecord, Store
 from fdl.core import FdlError
 from fdl.core._io import writable_folder
-from fdl.tasks import Task
-from fdl.train import Trainer
+from fdl.train import Trainable, Trainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +75,7 @@ class Study:
 
 
 def study(
-    task: Task, contestants: Sequence[Any] | Mapping[str, Any] | None = None, *, folder: str | os.PathLike[str],
+    task: Trainable, contestants: Sequence[Any] | Mapping[str, Any] | None = None, *, folder: str | os.PathLike[str],
     trials: int = 9, seeds: int = 3, final_seeds: int = 10, display: bool = True,
 ) -> Study:  # fmt: skip
     """Compares optimizers on a task.

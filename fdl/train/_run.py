@@ -18,8 +18,10 @@ EVALUATION_BATCH = 1000  # examples measured at once
 
 
 class Trainable(Protocol):
-    """What can be trained: data and three pure functions. `fdl.tasks.Task` is one."""
+    """What can be trained and compared: data, a budget and pure functions. `fdl.tasks.Task` is one."""
 
+    @property
+    def name(self) -> str: ...
     @property
     def dataset(self) -> Dataset: ...
     @property
@@ -28,6 +30,12 @@ class Trainable(Protocol):
     def steps(self) -> int: ...
     @property
     def evaluate_every(self) -> int: ...
+    @property
+    def objective(self) -> str:
+        """The metric, or "loss", that decides between trials."""
+
+    @property
+    def maximise(self) -> bool: ...
 
     def init(self, key: jax.Array) -> tuple[Tree, Tree]:
         """Parameters and state before the first step."""
@@ -37,6 +45,12 @@ class Trainable(Protocol):
 
     def measure(self, params: Tree, state: Tree, inputs: Any, labels: jax.Array) -> dict[str, jax.Array]:
         """Means over a batch, without training, "loss" among them."""
+
+    def card(self) -> dict[str, Any]:
+        """What is trained, as JSON values: dataset, source, licence, examples by split, model (lines of text), parameters."""
+
+    def flops(self) -> int:
+        """FLOPs of one batch's forward pass."""
 
 
 class Progress(NamedTuple):
