@@ -10,7 +10,7 @@ import jax
 
 from fdl import losses, metrics
 from fdl.core import FdlError, check_positive
-from fdl.data import Dataset
+from fdl.data import Dataset, Split
 from fdl.nn import Layer, Summary, summary
 from fdl.train import Trainable
 
@@ -40,10 +40,8 @@ class Task:
     name: str
     dataset: Dataset
     model: Layer
-    loss_fn: Callable[[Any, jax.Array], jax.Array] = losses.cross_entropy
-    metrics: Mapping[str, Callable[[Any, jax.Array], jax.Array]] = field(
-        default_factory=lambda: MappingProxyType({"accuracy": metrics.accuracy})
-    )
+    loss_fn: Callable[[Any, Any], jax.Array] = losses.cross_entropy
+    metrics: Mapping[str, Callable[[Any, Any], jax.Array]] = field(default_factory=lambda: MappingProxyType({"accuracy": metrics.accuracy}))
     batch_size: int = 64
     steps: int = 340
     evaluate_every: int = 17
@@ -57,15 +55,16 @@ class Task:
         """Parameters and state of the model before training."""
         return self.model.init(key, *self.example)
 
-    def loss(self, params: Tree, state: Tree, inputs: Any, labels: jax.Array, key: jax.Array) -> tuple[jax.Array, Tree]:
+    def loss(self, params: Tree, state: Tree, batch: Split, key: jax.Array) -> tuple[jax.Array, Tree]:
         """A batch's loss while training, and the new state."""
-        outputs, state = self.model.apply(params, state, *inputs, key=key, train=True)
-        return self.loss_fn(outputs, labels), state
+        outputs, state = self.model.apply(params, state, *batch.inputs, key=key, train=True)
+        return self.loss_fn(outputs, batch.labels), state
 
-    def measure(self, params: Tree, state: Tree, inputs: Any, labels: jax.Array) -> dict[str, jax.Array]:
+    def measure(self, params: Tree, state: Tree, batch: Split) -> dict[str, jax.Array]:
         """Loss and metrics of a batch, without training."""
-        outputs, _ = self.model.apply(params, state, *inputs)
-        return {"loss": self.loss_fn(outputs, labels), **{name: metric(outputs, labels) for name, metric in self.metrics.items()}}
+        outputs, _ = self.model.apply(params, state, *batch.inputs)
+        values = {name: metric(outputs, batch.labels) for name, metric in self.metrics.items()}
+        return {"loss": self.loss_fn(outputs, batch.labels), **values}
 
     @cached_property
     def example(self) -> tuple[jax.ShapeDtypeStruct, ...]:
