@@ -1,26 +1,13 @@
 """A study: all trials of all contestants on a task, then the winners again with fresh seeds."""
 
 import os
-import platform
-import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from fdl.compare import _statistics as statistics
-from fdl.compare._contestants import classics
-from fdl.compare._display import Display
-from fdl.compare._execute import Executor, Layout, layout
-from fdl.compare._plan import Plan, name_contestants
 from fdl.compare._store import RunRecord, Store
 from fdl.core import FdlError
-from fdl.core._io import writable_folder
-from fdl.tasks import Task
-from fdl.train import Trainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,86 +60,3 @@ class Study:
     def headline(self) -> str:
         """The answer in one sentence."""
         return statistics.headline(self.results(), self.task["objective"], self.task["maximise"])
-
-
-def study(
-    task: Task, contestants: Sequence[Any] | Mapping[str, Any] | None = None, *, folder: str | os.PathLike[str],
-    trials: int = 9, seeds: int = 3, final_seeds: int = 10, display: bool = True,
-) -> Study:  # fmt: skip
-    """Compares optimizers on a task.
-
-    Every contestant gets a grid of `trials` points in each of its distributions, each trained with the same `seeds`: equal
-    seeds mean equal initial parameters and batches. The trial with the best mean objective on the validation split is
-    trained again with `final_seeds` other seeds and judged on the test split. One program is compiled for each contestant.
-
-    Args:
-        task: what to train.
-        contestants: optimizers (any with `init` and `update`) with `space` distributions among their leaves, as a list
-            or by name. Default: the six classics over four decades of rates.
-        folder: where records and report are kept. A folder that holds a part of the same study is continued.
-        trials: points of the grid, at least 2.
-        seeds: tuning runs of each trial.
-        final_seeds: at least 2.
-        display: whether progress is shown in the terminal.
-
-    Raises:
-        FdlError: before anything is compiled, for a plan that makes no sense, for a folder that cannot be written to or
-            that holds another study.
-    """
-    begun = time.perf_counter()
-    plan = Plan(task, name_contestants(classics if contestants is None else contestants), trials, seeds, final_seeds)
-    path = writable_folder(folder, "study folder")
-    store = Store(path)
-    try:
-        before = store.manifest()
-        if before.get("plan", plan.card()) != plan.card():
-            raise FdlError(
-                "study folder",
-                f"another study in {str(folder)!r}",
-                "the same task, contestants, trials and seeds",
-                "Choose another folder.",
-            )
-        laid = layout(task)
-        store.write_manifest({"plan": plan.card(), "environment": environment(laid)})
-        runs = store.runs()
-        with Display(display) as shown, Executor(Trainer(task, laid.chunk, laid.fast), laid.threads) as executor:
-            for phase, title in (("tune", "Tuning"), ("final", "Judging")):
-                known = {(r.phase, r.contestant, r.trial, r.seed) for r in runs}
-                planned = plan.tune() if phase == "tune" else plan.final(_chosen(runs, plan))
-                jobs = [j for j in planned if (j.phase, j.contestant, j.trial, j.seed) not in known]
-                if not jobs:
-                    continue
-                families = {job.contestant: job.optimizer for job in jobs if job.contestant not in executor.programs}
-                if families:
-                    shown.begin("Compiling", len(families), len(families), "programs")
-                    executor.compile(families, lambda name: shown.advance(1))
-                shown.begin(title, len(jobs), len(jobs) * task.steps, "steps")
-                for record in executor.run(jobs, shown.advance):
-                    store.add([record])
-                    runs.append(record)
-                    shown.ended(record, task.objective, task.maximise)
-        seconds = before.get("seconds", 0) + time.perf_counter() - begun
-        store.write_manifest({"seconds": seconds})
-    finally:
-        store.close()
-    return Study.load(path)
-
-
-def _chosen(runs: list[RunRecord], plan: Plan) -> dict[str, int]:
-    """Each contestant's chosen trial; one that diverged everywhere has none."""
-    results = statistics.judge(runs, list(plan.contestants), plan.task.objective, plan.task.maximise)
-    return {r.contestant: r.chosen.trial for r in results if r.chosen}
-
-
-def environment(laid: Layout) -> dict[str, Any]:
-    """Software and hardware that a study's numbers depend on, and how its runs were laid out."""
-    device = jax.devices()[0]
-    versions = {name: metadata.version(name) for name in ("fdl", "jax", "jaxlib", "numpy", "optax")}
-    return {
-        "versions": {"python": platform.python_version(), **versions},
-        "platform": platform.platform(),
-        "device": f"{len(jax.devices())} x {device.device_kind} ({device.platform})",
-        "cores": os.cpu_count(),
-        "precision": str(jax.config.jax_default_matmul_precision or "default"),  # type: ignore[attr-defined]
-        "layout": laid._asdict(),
-    }

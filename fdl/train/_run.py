@@ -8,7 +8,7 @@ import numpy as np
 
 from fdl import optim
 from fdl.core import fold
-from fdl.data import Dataset, batch_indices
+from fdl.data import Dataset, batch_indices, examples
 
 Tree = Any
 Measurements = dict[str, dict[str, jax.Array]]
@@ -18,8 +18,10 @@ EVALUATION_BATCH = 1000  # examples measured at once
 
 
 class Trainable(Protocol):
-    """What can be trained: data and three pure functions. `fdl.tasks.Task` is one."""
+    """What can be trained and compared: data, a budget and pure functions. `fdl.tasks.Task` is one."""
 
+    @property
+    def name(self) -> str: ...
     @property
     def dataset(self) -> Dataset: ...
     @property
@@ -28,15 +30,27 @@ class Trainable(Protocol):
     def steps(self) -> int: ...
     @property
     def evaluate_every(self) -> int: ...
+    @property
+    def objective(self) -> str:
+        """The metric, or "loss", that decides between trials."""
+
+    @property
+    def maximise(self) -> bool: ...
 
     def init(self, key: jax.Array) -> tuple[Tree, Tree]:
         """Parameters and state before the first step."""
 
-    def loss(self, params: Tree, state: Tree, inputs: Any, labels: jax.Array, key: jax.Array) -> tuple[jax.Array, Tree]:
-        """A batch's training loss, a scalar, and the new state."""
+    def loss(self, params: Tree, state: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, Tree]:
+        """The training loss of a batch, some rows of a split, and the new state."""
 
-    def measure(self, params: Tree, state: Tree, inputs: Any, labels: jax.Array) -> dict[str, jax.Array]:
+    def measure(self, params: Tree, state: Tree, batch: Tree) -> dict[str, jax.Array]:
         """Means over a batch, without training, "loss" among them."""
+
+    def card(self) -> dict[str, Any]:
+        """What is trained, as JSON values: dataset, source, licence, examples by split, model (lines of text), parameters."""
+
+    def flops(self) -> int:
+        """FLOPs of one batch's forward pass."""
 
 
 class Progress(NamedTuple):
@@ -61,21 +75,20 @@ def init(task: Trainable, key: jax.Array) -> tuple[Tree, Tree]:
     return task.init(fold(key, "init"))
 
 
-def batches(task: Trainable, steps: int, key: jax.Array, examples: int, step: jax.Array) -> jax.Array:
-    """The examples, int32 `[steps, batch_size]`, of the batches after `step`: a function of the run's key alone."""
-    return batch_indices(fold(key, "batches"), examples, task.batch_size, step, steps)
+def batches(task: Trainable, steps: int, key: jax.Array, count: int, step: jax.Array) -> jax.Array:
+    """The examples, of `count`, in the batches after `step`, int32 `[steps, batch_size]`: a function of the run's key alone."""
+    return batch_indices(fold(key, "batches"), count, task.batch_size, step, steps)
 
 
 def advance(
     task: Trainable, optimizer: Any, key: jax.Array, indices: jax.Array, split: Tree, progress: Progress
 ) -> tuple[Progress, jax.Array]:
     """One optimizer step for each row of `indices` into the training split, and the mean of the losses."""
-    inputs, labels = split
 
     def step(now: Progress, index: jax.Array) -> tuple[Progress, jax.Array]:
-        batch, batch_labels = jax.tree.map(lambda a: a[index], (inputs, labels))
+        batch = jax.tree.map(lambda a: a[index], split)
         step_key = jax.random.fold_in(fold(key, "steps"), now.step)
-        (loss, state), grads = jax.value_and_grad(task.loss, has_aux=True)(now.params, now.state, batch, batch_labels, step_key)
+        (loss, state), grads = jax.value_and_grad(task.loss, has_aux=True)(now.params, now.state, batch, step_key)
         updates, optimizer_state = optimizer.update(grads, now.optimizer_state, now.params)
         count = now.step + 1
         diverged_at = jnp.where(jnp.isfinite(loss) | (now.diverged_at > 0), now.diverged_at, count)
@@ -105,22 +118,22 @@ def segment(task: Trainable, steps: int, optimizer: Any, key: jax.Array, arrays:
         arrays: the data on the device, as `device_arrays` gives it.
         progress: as the segment before left it.
     """
-    indices = batches(task, steps, key, len(arrays["train"][1]), progress.step)
+    indices = batches(task, steps, key, examples(arrays["train"]), progress.step)
     progress, loss = advance(task, optimizer, key, indices, arrays["train"], progress)
     diverged_at, measured = assess(task, progress.params, progress.state, progress.step, progress.diverged_at, arrays["validation"])
     return progress._replace(diverged_at=diverged_at), {"train": {"loss": loss}, "validation": measured}
 
 
-def evaluate(task: Trainable, params: Tree, state: Tree, split: tuple[Any, jax.Array]) -> dict[str, jax.Array]:
+def evaluate(task: Trainable, params: Tree, state: Tree, split: Tree) -> dict[str, jax.Array]:
     """The task's metrics as means over every example of a split, in batches that bound the memory."""
-    count = len(split[1])
+    count = examples(split)
     size = min(count, EVALUATION_BATCH)
     whole = count // size * size
     first = jax.tree.map(lambda a: a[:whole].reshape(-1, size, *a.shape[1:]), split)
-    means = jax.tree.map(lambda m: m.mean(0), jax.lax.map(lambda batch: task.measure(params, state, *batch), first))
+    means = jax.tree.map(lambda m: m.mean(0), jax.lax.map(lambda batch: task.measure(params, state, batch), first))
     if whole == count:
         return means
-    rest = task.measure(params, state, *jax.tree.map(lambda a: a[whole:], split))
+    rest = task.measure(params, state, jax.tree.map(lambda a: a[whole:], split))
     return jax.tree.map(lambda a, b: (a * whole + b * (count - whole)) / count, means, rest)
 
 
@@ -142,10 +155,10 @@ def run(task: Trainable, optimizer: Any, key: jax.Array, arrays: Tree | None = N
     return jax.lax.scan(body, start(task, optimizer, key), None, task.steps // task.evaluate_every)
 
 
-def device_arrays(dataset: Dataset, *splits: str) -> dict[str, tuple[tuple[jax.Array, ...], jax.Array]]:
-    """`{split: (inputs, labels)}` on the default device, 64-bit arrays as 32-bit ones unless JAX is set to keep them."""
+def device_arrays(dataset: Dataset, *splits: str) -> dict[str, Tree]:
+    """Splits by name on the default device, 64-bit arrays as 32-bit ones unless JAX is set to keep them."""
 
     def place(array: np.ndarray) -> jax.Array:
         return jnp.asarray(array, jax.dtypes.canonicalize_dtype(array.dtype))
 
-    return {name: (tuple(map(place, getattr(dataset, name).inputs)), place(getattr(dataset, name).labels)) for name in splits}
+    return {name: jax.tree.map(place, getattr(dataset, name)) for name in splits}

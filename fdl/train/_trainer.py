@@ -1,5 +1,6 @@
 """Runs driven from the host: compiled once, watched segment by segment."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -11,6 +12,7 @@ import numpy as np
 
 from fdl import optim
 from fdl.core import jit
+from fdl.data import examples
 from fdl.train._run import Progress, Trainable, advance, assess, batches, device_arrays, evaluate, init
 
 Program = Callable[..., tuple[Progress, jax.Array]]
@@ -56,8 +58,8 @@ class Trainer:
 
     @cached_property
     def _batches(self) -> Any:
-        examples = len(self.arrays["train"][1])
-        return self._program(lambda key, step: batches(self.task, self.task.evaluate_every, key, examples, step), (0, 0))
+        count = examples(self.arrays["train"])
+        return self._program(lambda key, step: batches(self.task, self.task.evaluate_every, key, count, step), (0, 0))
 
     @cached_property
     def _assess(self) -> Any:
@@ -100,6 +102,18 @@ class Trainer:
             diverged_at, measured = self._assess(*progress[:2], progress.step, progress.diverged_at, self.arrays["validation"])
             progress = progress._replace(diverged_at=diverged_at)
             yield progress, jax.tree.map(np.asarray, {"train": {"loss": loss}, "validation": measured})
+
+    def seconds_per_step(self, program: Program, optimizer: Any, repeats: int = 5) -> float:
+        """The least time of several segments by the number of their steps: of training alone, without batches and evaluation."""
+        stacked, keys = stack([optimizer] * self.chunk), _keys([0] * self.chunk)
+        progress = self.start(stacked, keys)
+        indices = self._batches(keys, progress.step)
+        times = []
+        for _ in range(repeats):
+            begun = time.perf_counter()
+            jax.block_until_ready(program(stacked, keys, indices, self.arrays["train"], progress))
+            times.append(time.perf_counter() - begun)
+        return min(times) / self.task.evaluate_every
 
     def test(self, progress: Progress) -> dict[str, np.ndarray]:
         """The task's metrics on the test split, by run."""
