@@ -104,4 +104,6 @@ def test_a_chosen_rate_at_the_end_of_its_range_is_flagged():
 def test_when_everything_diverges_the_headline_says_so():
     results = judge(study({"a": [[None], [None]]}, {}), ["a"], "accuracy", True)
     assert results[0].chosen is None
-    assert headline(results, [], "accuracy", True) == "No contestant can be ranked: every one diverged, while tuning or with its fresh seeds."
+    assert (
+        headline(results, [], "accuracy", True) == "No contestant can be ranked: every one diverged, while tuning or with its fresh seeds."
+    )
