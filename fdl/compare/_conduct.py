@@ -20,6 +20,7 @@ from fdl.compare._plan import Job, Plan
 from fdl.compare._remote import Cluster, Processes
 from fdl.compare._store import RunRecord, Store
 from fdl.compare._study import Study
+from fdl.compare._tuning import choose_trial, summarise
 from fdl.compare._work import Layout, Pending, Worker, stop_at
 from fdl.core import FdlError, choose
 from fdl.core._io import locked, writable_folder
@@ -143,8 +144,12 @@ class _Conductor:
 
     def judge(self) -> None:
         """Each contestant's chosen trial with the fresh seeds."""
-        study = Study(Path(), {"plan": self._plan.card()}, list(self._records.values()))
-        chosen = {result.contestant: result.chosen.trial for result in study.results() if result.chosen}
+        task, chosen = self._plan.task, {}
+        for name in self._plan.contestants:
+            runs = [r for r in self._records.values() if r.phase == "tune" and r.contestant == name]
+            best = choose_trial(summarise(runs, task.objective), task.maximise)
+            if best:
+                chosen[name] = best.trial
         jobs = [job for job in self._plan.final(chosen) if job.id not in self._records]
         self._begin("Judging", jobs)
         self._finish([Pending(job) for job in jobs])
