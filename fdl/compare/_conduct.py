@@ -157,7 +157,7 @@ class _Conductor:
     def costs(self) -> dict[str, dict[str, float]]:
         """What a step of each contestant costs, one run alone on this machine."""
         worker = self._backend.worker if isinstance(self._backend, Threads) and self._layout.chunk == 1 else None
-        worker = worker or Worker(self._plan.tasks, self._layout._replace(chunk=1))
+        worker = worker or Worker(self._plan.tasks, self._layout._replace(chunk=1, devices=1))
         jobs = [Job("tune", name, 0, 0, trials[0]) for name, trials in self._plan.spaces.items()]
         programs = {job.contestant: worker.program(job) for job in jobs}
         measured = costs(worker.trainers, {job.contestant: job.optimizer for job in jobs}, programs)
