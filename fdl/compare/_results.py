@@ -132,11 +132,13 @@ def with_tuning(mean: Interval, seeds: int, trials: Sequence[Trial], maximise: b
     if np.isnan(mean.low) or not means:
         return mean
     weights = -np.diff((1 - np.arange(len(means) + 1) / len(trials)) ** len(trials))
+    weights /= weights.sum()
     behind = np.abs(np.asarray(means) - means[0])
     error = (mean.high - mean.value) / stats.t.ppf(0.975, seeds - 1)
-    error = max(error, 1e-9 * float(behind.max()))  # equal seeds: nearly steps
-    if not error:
-        return mean
-    missing = lambda x: float(weights @ stats.t.sf((x - behind) / error, seeds - 1)) / weights.sum() - 0.025
-    half = float(optimize.brentq(missing, 0, behind.max() + error * stats.t.ppf(0.99, seeds - 1)))
+    if error:
+        beyond = lambda x: float(weights @ stats.t.sf((x - behind) / error, seeds - 1)) - 0.025
+        far = behind.max() + error * stats.t.ppf(0.99, seeds - 1)
+        half = float(optimize.brentq(beyond, 0, far, xtol=1e-9 * error, maxiter=1000))
+    else:
+        half = float(behind[np.searchsorted(np.cumsum(weights), 0.975)])
     return Interval(mean.value, mean.value - half, mean.value + half)
