@@ -52,15 +52,24 @@ class Comparison:
 
 
 def sign_flip(differences: np.ndarray) -> float:
-    """Two-sided p of the sign-flip permutation test of a mean of 0; exact up to 14 values, [n]."""
-    from scipy import stats
+    """Two-sided p of the sign-flip permutation test of a mean of 0; exact up to 14 values, [n].
 
-    if len(differences) < 2:
+    Beyond, `(k + 1) / (m + 1)` with `k` of `m` random choices of signs as extreme as the one observed, which is one of them.
+    SciPy's `permutation_test` of one sample is the same test, a hundred times slower.
+    """
+    n = len(differences)
+    if n < 2:
         return 1.0
-    test = stats.permutation_test(
-        (differences,), np.mean, permutation_type="samples", vectorized=True, n_resamples=FLIPS, random_state=0
-    )  # fmt: skip
-    return float(test.pvalue)
+    rounding = 1e-12 * np.abs(differences).sum()  # sums that tie must not be told apart by their last bit
+    extreme = int(np.sum(np.abs(_signs(n) @ differences) >= abs(differences.sum()) - rounding))
+    return extreme / 2**n if 2**n <= FLIPS else (extreme + 1) / (FLIPS + 1)
+
+
+@lru_cache
+def _signs(n: int) -> np.ndarray:
+    if 2**n <= FLIPS:
+        return 1.0 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+    return np.random.default_rng(0).choice([-1.0, 1.0], (FLIPS, n))
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

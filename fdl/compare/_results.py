@@ -126,17 +126,19 @@ def with_tuning(mean: Interval, seeds: int, trials: Sequence[Trial], maximise: b
     the 2.5 % point of this mixture of Student's t distributions. A resample has no trial better than the best that was run,
     so the other end is not drawn but set as far from the mean. For a grid it is the luck of where its points fell.
     """
-    from scipy import optimize, stats
+    from scipy import optimize, special
 
     means = sorted((trial.mean for trial in trials if trial.whole), reverse=maximise)
     if np.isnan(mean.low) or not means:
         return mean
     weights = -np.diff((1 - np.arange(len(means) + 1) / len(trials)) ** len(trials))
+    weights /= weights.sum()
     behind = np.abs(np.asarray(means) - means[0])
-    error = (mean.high - mean.value) / stats.t.ppf(0.975, seeds - 1)
-    error = max(error, 1e-9 * float(behind.max()))  # equal seeds: nearly steps
-    if not error:
-        return mean
-    missing = lambda x: float(weights @ stats.t.sf((x - behind) / error, seeds - 1)) / weights.sum() - 0.025
-    half = float(optimize.brentq(missing, 0, behind.max() + error * stats.t.ppf(0.99, seeds - 1)))
+    error = (mean.high - mean.value) / special.stdtrit(seeds - 1, 0.975)
+    if error:
+        beyond = lambda x: float(weights @ special.stdtr(seeds - 1, (behind - x) / error)) - 0.025
+        far = behind.max() + error * special.stdtrit(seeds - 1, 0.99)
+        half = float(optimize.brentq(beyond, 0, far, xtol=1e-9 * error, maxiter=1000))
+    else:
+        half = float(behind[np.searchsorted(np.cumsum(weights), 0.975)])
     return Interval(mean.value, mean.value - half, mean.value + half)
