@@ -42,7 +42,7 @@ class Landscape:
     def begin(self, key: jax.Array) -> jax.Array:
         """Where a run begins, `[2]`: normal around `start`, with 2.5 % of the domain's sides as standard deviations."""
         spread = jnp.array([0.025 * (high - low) for low, high in self.domain])
-        return jnp.array(self.start) + spread * jax.random.normal(key, (2,), spread.dtype)
+        return jnp.array(self.start, spread.dtype) + spread * jax.random.normal(key, (2,), spread.dtype)
 
     def task(self, noise: float = 0.0) -> FunctionTask:
         """The landscape as a task: `params` are its two numbers, the loss its value, which is also what is judged.
@@ -113,8 +113,11 @@ def saddle(x: Numbers, y: Numbers) -> Numbers:
 
 
 def monkey_saddle(x: Numbers, y: Numbers) -> Numbers:
-    """`x^3 - 3 x y^2 + 3 (x^2 + y^2)^2 / 4 + 1/4`: at the origin gradient and Hessian are 0, and three valleys lead away."""
-    return x**3 - 3 * x * y**2 + 0.75 * (x**2 + y**2) ** 2 + 0.25
+    """`((x^3 - 3 x y^2 + 1)^2 + (3 x^2 y - y^3)^2) / 2`: at the origin gradient and Hessian are 0, three valleys lead away.
+
+    It is `|z^3 + 1|^2 / 2` for `z = x + i y`: near the origin the monkey saddle `1/2 + x^3 - 3 x y^2`, far from it bounded.
+    """
+    return ((x**3 - 3 * x * y**2 + 1) ** 2 + (3 * x**2 * y - y**3) ** 2) / 2
 
 
 def _landscape(function: Callable[[Numbers, Numbers], Numbers], *rest: Any, **options: Any) -> Landscape:
@@ -151,17 +154,17 @@ landscapes: dict[str, Landscape] = {
             camel,
             (-1.8, 0.6),
             ((0.08984201310031806, -0.7126564030207396), (-0.08984201310031806, 0.7126564030207396)),
-            ((-2.1, 2.1), (-1.2, 1.2)),
+            ((-2.4, 2.4), (-1.4, 1.4)),
             "Dixon & Szegő 1978, Towards Global Optimization 2",
         ),
-        _landscape(rastrigin, (3.4, -2.6), ((0, 0),), ((-4.5, 4.5), (-4.5, 4.5)), "Rastrigin 1974, Systems of Extremal Control"),
-        _landscape(saddle, (1.5, 0), ((0, 1), (0, -1)), ((-1, 2), (-1.5, 1.5)), "x^2 - y^2, bounded by y^4"),
+        _landscape(rastrigin, (2.4, -1.6), ((0, 0),), ((-4, 4), (-4, 4)), "Rastrigin 1974, Systems of Extremal Control"),
+        _landscape(saddle, (1.5, 0), ((0, 1), (0, -1)), ((-1, 2), (-1.5, 1.5)), "x^2 - y^2, bounded"),
         _landscape(
             monkey_saddle,
             (1.2, 0),
             ((-1, 0), (0.5, _HALF_ROOT), (0.5, -_HALF_ROOT)),
             ((-1.5, 1.5), (-1.5, 1.5)),
-            "x^3 - 3 x y^2, bounded by (x^2 + y^2)^2",
+            "x^3 - 3 x y^2, bounded",
         ),
     )
 }
