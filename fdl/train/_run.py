@@ -66,9 +66,46 @@ class Progress(NamedTuple):
 
 def start(task: Trainable, optimizer: Any, key: jax.Array) -> Progress:
     """A run before its first step. The initial parameters are a function of the key alone, whatever the optimizer."""
-    params, state = task.init(fold(key, "init"))
-    zero = jnp.zeros((), jnp.int32)
-    return Progress(params, state, optimizer.init(params), zero, zero)
+    params, state = init(task, key)
+    return Progress(params, state, optimizer.init(params), jnp.int32(0), jnp.int32(0))
+
+
+def init(task: Trainable, key: jax.Array) -> tuple[Tree, Tree]:
+    """The parameters and state with which every run under this key starts."""
+    return task.init(fold(key, "init"))
+
+
+def batches(task: Trainable, steps: int, key: jax.Array, count: int, step: jax.Array) -> jax.Array:
+    """The examples, of `count`, in the batches after `step`, int32 `[steps, batch_size]`: a function of the run's key alone."""
+    return batch_indices(fold(key, "batches"), count, task.batch_size, step, steps)
+
+
+def advance(
+    task: Trainable, optimizer: Any, key: jax.Array, indices: jax.Array, split: Tree, progress: Progress
+) -> tuple[Progress, jax.Array]:
+    """One optimizer step for each row of `indices` into the training split, and the mean of the losses."""
+
+    def step(now: Progress, index: jax.Array) -> tuple[Progress, jax.Array]:
+        batch = jax.tree.map(lambda a: a[index], split)
+        step_key = jax.random.fold_in(fold(key, "steps"), now.step)
+        (loss, state), grads = jax.value_and_grad(task.loss, has_aux=True)(now.params, now.state, batch, step_key)
+        updates, optimizer_state = optimizer.update(grads, now.optimizer_state, now.params)
+        count = now.step + 1
+        diverged_at = jnp.where(jnp.isfinite(loss) | (now.diverged_at > 0), now.diverged_at, count)
+        new = Progress(optim.apply_updates(now.params, updates), state, optimizer_state, count, diverged_at)
+        frozen = jax.tree.map(lambda n, o: jnp.where(diverged_at == 0, n, o), new, now)
+        return frozen._replace(step=count, diverged_at=diverged_at), loss
+
+    progress, losses = jax.lax.scan(step, progress, indices)
+    return progress, losses.mean()
+
+
+def assess(
+    task: Trainable, params: Tree, state: Tree, step: jax.Array, diverged_at: jax.Array, split: Tree
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """`diverged_at`, now `step` where the last step went wrong unseen, and the task's metrics on a split."""
+    measured = evaluate(task, params, state, split)
+    return jnp.where((diverged_at == 0) & ~jnp.isfinite(measured["loss"]), step, diverged_at), measured
 
 
 def segment(task: Trainable, steps: int, optimizer: Any, key: jax.Array, arrays: Tree, progress: Progress) -> tuple[Progress, Measurements]:
@@ -81,25 +118,10 @@ def segment(task: Trainable, steps: int, optimizer: Any, key: jax.Array, arrays:
         arrays: the data on the device, as `device_arrays` gives it.
         progress: as the segment before left it.
     """
-    train = arrays["train"]
-    indices = batch_indices(fold(key, "batches"), examples(train), task.batch_size, progress.step, steps)
-
-    def step(now: Progress, index: jax.Array) -> tuple[Progress, jax.Array]:
-        batch = jax.tree.map(lambda a: a[index], train)
-        step_key = jax.random.fold_in(fold(key, "steps"), now.step)
-        (loss, state), grads = jax.value_and_grad(task.loss, has_aux=True)(now.params, now.state, batch, step_key)
-        updates, optimizer_state = optimizer.update(grads, now.optimizer_state, now.params)
-        count = now.step + 1
-        diverged_at = jnp.where(jnp.isfinite(loss) | (now.diverged_at > 0), now.diverged_at, count)
-        new = Progress(optim.apply_updates(now.params, updates), state, optimizer_state, count, diverged_at)
-        frozen = jax.tree.map(lambda n, o: jnp.where(diverged_at == 0, n, o), new, now)
-        return frozen._replace(step=count, diverged_at=diverged_at), loss
-
-    progress, losses = jax.lax.scan(step, progress, indices)
-    measured = evaluate(task, progress.params, progress.state, arrays["validation"])
-    late = (progress.diverged_at == 0) & ~jnp.isfinite(measured["loss"])  # the last step went wrong
-    progress = progress._replace(diverged_at=jnp.where(late, progress.step, progress.diverged_at))
-    return progress, {"train": {"loss": losses.mean()}, "validation": measured}
+    indices = batches(task, steps, key, examples(arrays["train"]), progress.step)
+    progress, loss = advance(task, optimizer, key, indices, arrays["train"], progress)
+    diverged_at, measured = assess(task, progress.params, progress.state, progress.step, progress.diverged_at, arrays["validation"])
+    return progress._replace(diverged_at=diverged_at), {"train": {"loss": loss}, "validation": measured}
 
 
 def evaluate(task: Trainable, params: Tree, state: Tree, split: Tree) -> dict[str, jax.Array]:
