@@ -52,7 +52,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test"):
-            _check(f"data set {self.name}, split {name}", getattr(self, name), self.classes)
+            check_split(f"data set {self.name}, split {name}", getattr(self, name), self.classes)
 
 
 def examples(split: Any) -> int:
@@ -68,7 +68,8 @@ def _named(split: Any) -> dict[str, Any]:
     return {f"array {jax.tree_util.keystr(path)}".rstrip(): leaf for path, leaf in leaves}
 
 
-def _check(where: str, split: Any, classes: int | None) -> None:
+def check_split(where: str, split: Any, classes: int | None = None) -> None:
+    """Raises `FdlError` for a split that is empty, unequal in length, not finite or not numbers, or whose labels are no classes."""
     arrays = _named(split)
     if not arrays:
         raise FdlError(where, "no arrays", "at least one")

@@ -29,4 +29,5 @@ from fdl.nn._recurrent import RNN as RNN
 from fdl.nn._recurrent import Cell as Cell
 from fdl.nn._recurrent import Recurrent as Recurrent
 from fdl.nn._summary import Summary as Summary
+from fdl.nn._summary import flops as flops
 from fdl.nn._summary import summary as summary

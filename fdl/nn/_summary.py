@@ -1,6 +1,7 @@
 """Layers, shapes, parameters, bytes and FLOPs of a model, without making it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -55,6 +56,16 @@ def summary(model: Layer, *inputs: Any) -> Summary:
     return Summary(tuple(rows[i] for i in order), _row("total", model, params, state, inputs, {}, outputs))
 
 
+def flops(function: Callable[..., Any], *args: Any) -> int:
+    """FLOPs of one call of any pure function, counted as in `summary`.
+
+    Args:
+        function: what `jax.jit` could compile.
+        args: arrays or `jax.ShapeDtypeStruct` objects; nothing is computed.
+    """
+    return _flops(jax.make_jaxpr(function)(*args).jaxpr)
+
+
 def _apply(layer: Layer, params: Any, state: Any, *inputs: Any, **options: Any) -> Any:
     return layer.apply(params, state, *inputs, key=jax.random.key(0), train=True, **options)[0]
 
@@ -63,9 +74,9 @@ def _row(path: str, layer: Layer, params: Any, state: Any, inputs: Any, options:
     leaves = jax.tree.leaves(params)
     count, size = (sum(f(leaf) for leaf in leaves) for f in (lambda p: p.size, lambda p: p.size * p.dtype.itemsize))
     arrays = {name: option for name, option in options.items() if all(hasattr(leaf, "shape") for leaf in jax.tree.leaves(option))}
-    flops = _flops(jax.make_jaxpr(lambda arrays, *a: _apply(layer, *a, **options | arrays))(arrays, params, state, *inputs).jaxpr)
+    cost = flops(lambda arrays, *a: _apply(layer, *a, **options | arrays), arrays, params, state, *inputs)
     shapes = " ".join(str(list(leaf.shape)) for leaf in jax.tree.leaves(outputs))
-    return Row(path, type(layer).__name__, shapes, count, size, flops)
+    return Row(path, type(layer).__name__, shapes, count, size, cost)
 
 
 def _position(rows: list[Row], i: int) -> tuple[int, int]:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from fdl import data, models, nn
 from fdl.core import choose
+from fdl.tasks._functions import FunctionTask
+from fdl.tasks._landscapes import landscapes
 from fdl.tasks._task import Task
 
 
@@ -22,10 +24,15 @@ def vowels_lstm() -> Task:
     return Task("vowels-lstm", data.vowels(), models.recurrent_classifier(nn.LSTM(64), 9), batch_size=27, steps=200, evaluate_every=8)
 
 
-named: dict[str, Callable[[], Task]] = {"digits-cnn": digits_cnn, "digits-mlp": digits_mlp, "vowels-lstm": vowels_lstm}
+named: dict[str, Callable[[], Task | FunctionTask]] = {
+    "digits-cnn": digits_cnn,
+    "digits-mlp": digits_mlp,
+    "vowels-lstm": vowels_lstm,
+    **{name: landscape.task for name, landscape in landscapes.items()},
+}
 """Functions that make a task, by its name."""
 
 
-def get(name: str) -> Task:
+def get(name: str) -> Task | FunctionTask:
     """The task of this name; raises `FdlError` with what there is."""
     return choose("task", name, named)()
