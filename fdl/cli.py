@@ -16,19 +16,30 @@ Rate = Annotated[float | None, tyro.conf.arg(metavar="RATE", help_behavior_hint=
 Steps = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the task's own)")]
 Optimizers = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="(default: all six)")]
 RunFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: a new one under runs/)")]
+DataFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: downloaded once into a cache)")]
 StudyFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: a new one under studies/)")]
 
 
-def train(task: Task, optimizer: str = "adam", lr: Rate = None, steps: Steps = None, seed: int = 0, folder: RunFolder = None) -> None:
+def train(
+    task: Task,
+    optimizer: str = "adam",
+    lr: Rate = None,
+    steps: Steps = None,
+    seed: int = 0,
+    folder: RunFolder = None,
+    data_dir: DataFolder = None,
+) -> None:
     """Train a task once; show its progress, save curves and parameters.
 
     Args:
-        task: digits-cnn, digits-mlp or vowels-lstm
+        task: digits-cnn, digits-mlp, vowels-lstm, quadratic-deep, mnist-logreg, mnist-mlp, mnist-2c2d, fmnist-logreg,
+            fmnist-mlp, fmnist-2c2d or cifar10-3c3d
         optimizer: sgd, momentum, adagrad, adadelta, rmsprop or adam
         lr: learning rate
         steps: optimizer steps
         seed: decides initial parameters, batches and dropout
         folder: where to save
+        data_dir: folder of the data set's files, where the task's data does not come with fdl
     """
     from fdl import optim, report
     from fdl.train import fit, save
@@ -37,7 +48,7 @@ def train(task: Task, optimizer: str = "adam", lr: Rate = None, steps: Steps = N
     if lr is not None:
         check_positive("--lr", lr, fix="Try --lr 1e-3.")
     chosen = made() if lr is None else made(lr=lr)
-    problem = _task(task, steps)
+    problem = _task(task, steps, data_dir)
     place = writable_folder(folder or _fresh("runs", f"{task}-{optimizer}"), "--folder")
     result = fit(problem, chosen, seed, title=f"{task}, {optimizer}")
     save(result, place, {"task": task, "optimizer": repr(chosen), "seed": seed})
@@ -57,17 +68,20 @@ def compare(
     final_seeds: int = 10,
     steps: Steps = None,
     folder: StudyFolder = None,
+    data_dir: DataFolder = None,
 ) -> None:
     """Compare optimizers on a task: tune each one's learning rate, judge the best with fresh seeds, write a report.
 
     Args:
-        task: digits-cnn, digits-mlp or vowels-lstm
+        task: digits-cnn, digits-mlp, vowels-lstm, quadratic-deep, mnist-logreg, mnist-mlp, mnist-2c2d, fmnist-logreg,
+            fmnist-mlp, fmnist-2c2d or cifar10-3c3d
         optimizers: sgd, momentum, adagrad, adadelta, rmsprop or adam
         trials: learning rates for each optimizer, evenly on a logarithmic scale
         seeds: runs of each rate, to choose one
         final_seeds: fresh runs of the chosen rate, to judge it
         steps: optimizer steps of a run
         folder: the study's folder; a study that is in it is continued
+        data_dir: folder of the data set's files, where the task's data does not come with fdl
     """
     from rich.console import Console
 
@@ -75,7 +89,7 @@ def compare(
     from fdl import report
 
     contestants = {name: choose("--optimizers", name, comparing.classics) for name in optimizers} or comparing.classics
-    problem = _task(task, steps)
+    problem = _task(task, steps, data_dir)
     place = folder or _fresh("studies", task)
     study = comparing.study(problem, contestants, folder=place, trials=trials, seeds=seeds, final_seeds=final_seeds)
     page = report.write(study)
@@ -100,10 +114,10 @@ def regenerate(folder: Annotated[Path, tyro.conf.Positional]) -> None:
     print(f"\nreport: {page}")
 
 
-def _task(name: str, steps: int | None) -> Any:
+def _task(name: str, steps: int | None, data_dir: Path | None) -> Any:
     from fdl import tasks
 
-    task = tasks.get(name)
+    task = tasks.get(name, data_dir)
     if steps is None:
         return task
     check_positive("--steps", steps, int)

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fdl.core import FdlError
-from fdl.data import _files
 from fdl.data._dataset import Dataset, Split
 from fdl.data._download import Remote, cached
+from fdl.data._files import check_digest, read, tar_members
 from fdl.data._mnist import VALIDATION, Folder
 from fdl.data._pickled import parse_pickled
 
@@ -20,47 +20,41 @@ class Form(NamedTuple):
 
     folder: str
     archive: str
-    digests: Mapping[str, str]
-    """The published files, training batches first, with the digest of each."""
-    parse: Callable[[bytes | memoryview, str], tuple[np.ndarray, np.ndarray]]
+    suffix: str
+    parse: Callable[[bytes | memoryview, str], np.ndarray]
+    """From a file's bytes, and what errors call it, to uint8 records `[images, 1 + 3072]`: label, then pixels."""
 
 
-def parse_binary(content: bytes | memoryview, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels `[images, 3072]` and labels from records of a label and 3,072 pixels, a byte each."""
+def parse_binary(content: bytes | memoryview, where: str) -> np.ndarray:
+    """The records, which stand there one after another."""
     if len(content) == 0 or len(content) % (1 + PIXELS):
         raise FdlError(where, f"{len(content):,} bytes", f"records of {1 + PIXELS:,} bytes", "The file was cut off: get it again.")
-    records = np.frombuffer(content, np.uint8).reshape(-1, 1 + PIXELS)
-    return records[:, 1:], records[:, 0]
+    return np.frombuffer(content, np.uint8).reshape(-1, 1 + PIXELS)
 
 
-def parse_python(content: bytes | memoryview, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """The same from the pickled form, which is not unpickled."""
+def parse_python(content: bytes | memoryview, where: str) -> np.ndarray:
+    """The records of the pickled form, which is not unpickled."""
     batch = parse_pickled(bytes(content), where)
     pixels, labels = batch.get(b"data"), batch.get(b"labels")
     if not isinstance(pixels, np.ndarray) or not isinstance(labels, list) or pixels.shape != (len(labels), PIXELS):
         raise FdlError(where, "other entries", f"data, a matrix of rows of {PIXELS:,} bytes, and labels, a list as long")
     if not all(type(label) is int and 0 <= label < 10 for label in labels):
         raise FdlError(where, "labels that are no classes", "integers of 0 to 9")
-    return pixels, np.array(labels, np.uint8)
+    return np.column_stack([np.array(labels, np.uint8), pixels])
 
 
-_BINARY = Form("cifar-10-batches-bin", "cifar-10-binary.tar.gz", {
-    "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
-    "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
-    "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
-    "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
-    "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
-    "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
-}, parse_binary)  # fmt: skip
-_PYTHON = Form("cifar-10-batches-py", "cifar-10-python.tar.gz", {  # MD5, as far as is published of the single files
-    "data_batch_1": "c99cafc152244af753f735de768cd75f",
-    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-    "data_batch_4": "634d18415352ddfa80567beed471001a",
-    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-    "test_batch": "40351d587109b95175f43aff81a1287e",
-}, parse_python)  # fmt: skip
-_FORMS = (_BINARY, _PYTHON)
+_FORMS = (
+    Form("cifar-10-batches-bin", "cifar-10-binary.tar.gz", ".bin", parse_binary),
+    Form("cifar-10-batches-py", "cifar-10-python.tar.gz", "", parse_python),
+)
+_DIGESTS = {  # SHA-256 of the records, which are the same in both forms
+    "data_batch_1": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+    "data_batch_2": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+    "data_batch_3": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+    "data_batch_4": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+    "data_batch_5": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+    "test_batch": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+}
 _REMOTE = Remote("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", 170_052_171,
                  "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd")  # fmt: skip
 
@@ -79,38 +73,38 @@ def cifar10(folder: Folder | None = None) -> Dataset:
             binary form is downloaded once (170 MB), as `mnist` tells.
 
     Raises:
-        FdlError: where a file is missing, damaged or another one: digests must be the published ones.
+        FdlError: where a file is missing, damaged or another one: what is in it must have the published SHA-256.
     """
-    return load(_FORMS, cached(_REMOTE, "cifar-10").parent if folder is None else Path(folder))
+    return load(_DIGESTS, cached(_REMOTE, "cifar-10").parent if folder is None else Path(folder))
 
 
-def load(forms: tuple[Form, ...], folder: Path, validation: int = VALIDATION) -> Dataset:
-    form, contents = _contents(forms, folder)
+def load(digests: Mapping[str, str], folder: Path, validation: int = VALIDATION) -> Dataset:
+    """The data set from files with these digests: training batches, then one for test."""
+    form, files = _contents(list(digests), folder)
     batches = []
-    for (name, digest), content in zip(form.digests.items(), contents):
-        batches.append(form.parse(content, f"{folder}, {name}"))
-        _files.check_digest(content, digest, f"{folder}, {name}")
-    pixels, labels = (np.concatenate(parts) for parts in zip(*batches))
-    images = np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-    tested = len(batches[-1][1])
-    take = lambda rows: Split((images[rows],), labels[rows].astype(np.int32))
-    fit, choose, judge = take(slice(validation, -tested)), take(slice(validation)), take(slice(-tested, None))
+    for digest, (where, content) in zip(digests.values(), files.items()):
+        batches.append(form.parse(content, where))
+        check_digest(batches[-1].tobytes(), digest, where)
+    records = np.concatenate(batches)
+    images = np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    take = lambda rows: Split((images[rows],), records[rows, 0].astype(np.int32))
+    test = len(records) - len(batches[-1])
+    fit, choose, judge = take(slice(validation, test)), take(slice(validation)), take(slice(test, None))
     source = "CIFAR-10 (Krizhevsky), test set as published, validation: the first 10,000 of the 50,000 training images"
     return Dataset("CIFAR-10", fit, choose, judge, classes=10, source=source, licence="none stated")
 
 
-def _contents(forms: tuple[Form, ...], folder: Path) -> tuple[Form, list[bytes | memoryview]]:
-    """The published files' bytes, from the first form and place where there are some."""
-    for form in forms:
-        first = next(iter(form.digests))
+def _contents(names: list[str], folder: Path) -> tuple[Form, dict[str, bytes | memoryview]]:
+    """The bytes of the files of these names, by where they were found: in the first form and place that has some."""
+    for form in _FORMS:
+        files = [name + form.suffix for name in names]
         for place in (folder, folder / form.folder):
-            if (place / first).is_file():
-                return form, [_files.read(place / name, FILE_AT_MOST) for name in form.digests]
+            if (place / files[0]).is_file():
+                return form, {str(place / file): read(place / file, FILE_AT_MOST) for file in files}
         archive = folder / form.archive
         if archive.is_file():
-            paths = [f"{form.folder}/{name}" for name in form.digests]
-            members = _files.tar_members(_files.read(archive, ARCHIVE_AT_MOST), paths, str(archive))
-            return form, [members[path] for path in paths]
-    expected = " or ".join(f"{form.archive}, {form.folder} or {next(iter(form.digests))}" for form in forms)
+            members = tar_members(read(archive, ARCHIVE_AT_MOST), [f"{form.folder}/{file}" for file in files], str(archive))
+            return form, {f"{archive}, {name}": content for name, content in members.items()}
+    expected = ", or ".join(f"{form.archive}, {form.folder}/ or its files" for form in _FORMS)
     fix = f"Without a folder it is downloaded from {_REMOTE.url}"
     raise FdlError("data set CIFAR-10", f"neither form in {str(folder)!r}", expected, fix)

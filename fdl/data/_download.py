@@ -73,19 +73,16 @@ def download(remote: Remote, schemes: Collection[str] = ("https",), timeout: flo
             return super().redirect_request(request, fp, code, msg, headers, newurl)
 
     _check_scheme(remote.url, schemes)
-    name, content = remote.url.rsplit("/", 1)[-1], bytearray()
+    request = urllib.request.Request(remote.url, headers={"User-Agent": "fdl"})
     columns = (TextColumn("{task.description}"), BarColumn(24), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True))
+    bars = Progress(*columns, console=Console(stderr=True), disable=not display)
+    content = bytearray()
     try:
-        with (
-            urllib.request.build_opener(Redirects).open(urllib.request.Request(remote.url, headers={"User-Agent": "fdl"}), timeout=timeout) as answer,
-            Progress(*columns, console=Console(stderr=True), disable=not display) as bars,
-        ):  # fmt: skip
-            bar = bars.add_task(f"Downloading {name}", total=remote.size)
-            while block := answer.read(1 << 16):
+        with urllib.request.build_opener(Redirects).open(request, timeout=timeout) as answer, bars:
+            bar = bars.add_task("Downloading " + remote.url.rsplit("/", 1)[-1], total=remote.size)
+            while len(content) <= remote.size and (block := answer.read(1 << 16)):
                 content += block
                 bars.update(bar, completed=len(content))
-                if len(content) > remote.size:
-                    break
     except (OSError, http.client.HTTPException) as error:  # URLError, HTTPError and timeouts are OSErrors
         reason = getattr(error, "reason", None) or error
         raise FdlError(remote.url, f"{type(error).__name__} ({reason})", "the file", _BY_HAND) from error

@@ -42,13 +42,12 @@ def gunzip(packed: bytes, limit: int, where: str) -> bytes:
     return content
 
 
-def check_digest(content: bytes | memoryview, digest: str, where: str) -> None:
-    """Raises `FdlError` unless this is the content's SHA-256 (64 digits) or MD5 (32: against accidents, not against malice)."""
-    algorithm = "md5" if len(digest) == 32 else "sha256"
-    found = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
-    if found != digest:
+def check_digest(content: bytes | bytearray, sha256: str, where: str) -> None:
+    """Raises `FdlError` unless this is the content's SHA-256."""
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
         fix = "The file is damaged, or another one of this name: get it again."
-        raise FdlError(where, f"content with {algorithm} {found}", f"the published one, {digest}", fix)
+        raise FdlError(where, f"content with SHA-256 {found}", f"the published {sha256}", fix)
 
 
 def tar_members(archive: bytes, names: Collection[str], where: str) -> dict[str, memoryview]:
@@ -58,7 +57,7 @@ def tar_members(archive: bytes, names: Collection[str], where: str) -> dict[str,
 
     Args:
         archive: a POSIX or GNU tar archive, unpacked.
-        names: full paths of members, each at most 100 bytes long.
+        names: full paths of members, each at most 100 bytes long; the result follows their order.
         where: what an error calls the archive.
 
     Raises:
@@ -83,7 +82,7 @@ def tar_members(archive: bytes, names: Collection[str], where: str) -> dict[str,
     missing = sorted(set(names) - set(members))
     if missing:
         raise FdlError(where, f"no {missing[0]!r} among {len(members)} of {len(names)} members", "an archive that holds it")
-    return members
+    return {name: members[name] for name in names}
 
 
 def _octal(field: bytes) -> int | None:

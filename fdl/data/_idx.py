@@ -32,7 +32,9 @@ def read_idx(path: str | os.PathLike[str], max_bytes: int = 2**30) -> np.ndarray
 def parse_idx(content: bytes, where: str) -> np.ndarray:
     """The array in these bytes; the header is held against their number before anything is allocated."""
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or not 1 <= content[3] <= 8:
-        raise FdlError(where, f"a start of {content[:4].hex(' ') or 'no bytes'}", "an IDX file: 00 00, a type of 08 to 0e, 1 to 8 dimensions")
+        raise FdlError(
+            where, f"a start of {content[:4].hex(' ') or 'no bytes'}", "an IDX file: 00 00, a type of 08 to 0e, 1 to 8 dimensions"
+        )
     dtype, start = np.dtype(_TYPES[content[2]]), 4 + 4 * content[3]
     if len(content) < start:
         raise FdlError(where, f"{len(content)} bytes", f"a header of {start}", "The file was cut off: get it again.")

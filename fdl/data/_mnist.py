@@ -83,9 +83,7 @@ def fashion_mnist(folder: Folder | None = None) -> Dataset:
     return load("Fashion-MNIST", _FASHION, folder, source, "MIT")
 
 
-def load(
-    name: str, published: list[Published], folder: Folder | None, source: str, licence: str, validation: int = VALIDATION
-) -> Dataset:
+def load(name: str, published: list[Published], folder: Folder | None, source: str, licence: str, validation: int = VALIDATION) -> Dataset:
     x, y, x_test, y_test = (_read(one, _place(one.remote, name, folder)) for one in published)
     for images, labels in ((x, y), (x_test, y_test)):
         if images.dtype != np.uint8 or images.ndim != 3 or len(images) != len(labels):

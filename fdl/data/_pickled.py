@@ -49,7 +49,9 @@ def parse_pickled(content: bytes, where: str) -> dict[Any, Any]:
     try:
         value = reader.run()
     except (ValueError, IndexError, KeyError, TypeError, struct.error) as error:
-        raise FdlError(where, f"byte {reader.at - 1:,}: {error}", "CIFAR's Python form, a pickle of protocol 2", "Get the file again.") from error
+        raise FdlError(
+            where, f"byte {reader.at - 1:,}: {error}", "CIFAR's Python form, a pickle of protocol 2", "Get the file again."
+        ) from error
     if not isinstance(value, dict):
         raise FdlError(where, f"a pickle of {type(value).__name__}", "one of a dictionary")
     return {key: item.array if isinstance(item, _Made) else item for key, item in value.items()}
@@ -101,7 +103,7 @@ class _Reader:
             raise ValueError("too few items before it")
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
-    def extend(self, items: list[Any], kind: type) -> None:
+    def extend(self, items: list[Any], kind: Any) -> None:
         target = self.stack[-1]
         if type(target) is not kind:
             raise ValueError(f"items for {type(target).__name__}")

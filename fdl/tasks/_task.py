@@ -26,6 +26,8 @@ class Task:
         model: a layer that takes the data set's inputs.
         loss_fn: `(outputs, labels)` to a scalar, a mean over the batch. Default: cross-entropy.
         metrics: more such functions by name. Default: accuracy.
+        penalty: a function of the parameters that is added to the loss, in training and in every measurement of it, such as
+            `losses.L2(0.002)`. Default: none.
         batch_size: examples a step, at most as many as the training split has.
         steps: optimizer steps of a run.
         evaluate_every: steps between two measurements of the validation split; divides `steps`.
@@ -43,6 +45,7 @@ class Task:
     metrics: Mapping[str, Callable[[Any, jax.Array], jax.Array]] = field(
         default_factory=lambda: MappingProxyType({"accuracy": metrics.accuracy})
     )
+    penalty: Callable[[Tree], jax.Array] | None = None
     batch_size: int = 64
     steps: int = 340
     evaluate_every: int = 17
@@ -68,12 +71,16 @@ class Task:
     def loss(self, params: Tree, state: Tree, inputs: Any, labels: jax.Array, key: jax.Array) -> tuple[jax.Array, Tree]:
         """A batch's loss while training, and the new state."""
         outputs, state = self.model.apply(params, state, *inputs, key=key, train=True)
-        return self.loss_fn(outputs, labels), state
+        return self._penalised(self.loss_fn(outputs, labels), params), state
 
     def measure(self, params: Tree, state: Tree, inputs: Any, labels: jax.Array) -> dict[str, jax.Array]:
-        """Loss and metrics of a batch, without training."""
+        """Loss, the penalty included, and metrics of a batch, without training."""
         outputs, _ = self.model.apply(params, state, *inputs)
-        return {"loss": self.loss_fn(outputs, labels), **{name: metric(outputs, labels) for name, metric in self.metrics.items()}}
+        loss = self._penalised(self.loss_fn(outputs, labels), params)
+        return {"loss": loss, **{name: metric(outputs, labels) for name, metric in self.metrics.items()}}
+
+    def _penalised(self, loss: jax.Array, params: Tree) -> jax.Array:
+        return loss if self.penalty is None else loss + self.penalty(params).astype(loss.dtype)
 
     @cached_property
     def example(self) -> tuple[jax.ShapeDtypeStruct, ...]:
