@@ -69,6 +69,7 @@ def download(remote: Remote, schemes: Collection[str] = ("https",), timeout: flo
 
     class Redirects(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, request: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+            fp.close()
             _check_scheme(newurl, schemes)
             return super().redirect_request(request, fp, code, msg, headers, newurl)
 
@@ -85,6 +86,8 @@ def download(remote: Remote, schemes: Collection[str] = ("https",), timeout: flo
                 bars.update(bar, completed=len(content))
     except (OSError, http.client.HTTPException) as error:  # URLError, HTTPError and timeouts are OSErrors
         reason = getattr(error, "reason", None) or error
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise FdlError(remote.url, f"{type(error).__name__} ({reason})", "the file", _BY_HAND) from error
     if len(content) != remote.size:
         found = "more bytes" if len(content) > remote.size else f"{len(content):,} bytes"
@@ -99,4 +102,4 @@ _BY_HAND = "Or get the data set's files by other means and name their folder wit
 def _check_scheme(url: str, schemes: Collection[str]) -> None:
     scheme = urllib.parse.urlsplit(url).scheme
     if scheme not in schemes:
-        raise FdlError(url, f"the scheme {scheme!r}", " or ".join(schemes), "A redirect to it is not followed. " + _BY_HAND)
+        raise FdlError(url, f"the scheme {scheme!r}", " or ".join(schemes), _BY_HAND)

@@ -1,6 +1,7 @@
 """Bytes of files that others made: bounded before they are held, checked before they are believed."""
 
 import hashlib
+import os
 import zlib
 from collections.abc import Collection
 from pathlib import Path
@@ -14,15 +15,17 @@ def read(path: Path, limit: int) -> bytes:
     Raises:
         FdlError: where it cannot be read, is damaged or holds more.
     """
+    most = limit + limit // 1000 + 1024  # gzip adds less than that to what it cannot compress
     try:
         with open(path, "rb") as file:
-            content = file.read(limit + limit // 1000 + 1024)  # gzip adds less than that to what it cannot compress
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(most) if size <= most else b""
     except OSError as error:
         raise FdlError(str(path), error.strerror or str(error), "a file that can be read") from error
     if content[:2] == b"\x1f\x8b":
         return gunzip(content, limit, str(path))
-    if len(content) > limit:
-        raise FdlError(str(path), f"more than {limit:,} bytes", "at most so many")
+    if max(size, len(content)) > limit:
+        raise FdlError(str(path), f"{max(size, len(content)):,} bytes", f"at most {limit:,}")
     return content
 
 
