@@ -63,8 +63,8 @@ class L2:
 
     def __call__(self, params: Any) -> jax.Array:
         leaves = [leaf for path, leaf in jax.tree.leaves_with_path(params) if path and getattr(path[-1], "key", None) == self.of]
-        wide = (leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in leaves)
-        return sum((jnp.square(w).sum() for w in wide), jnp.zeros(())) * (self.scale / 2)
+        wide = (leaf.astype(jnp.float64 if leaf.dtype == jnp.float64 else jnp.float32) for leaf in leaves)
+        return jnp.asarray(self.scale / 2 * sum(jnp.square(w).sum() for w in wide))
 
     def __str__(self) -> str:
         return f"{self.scale:g}/2 * sum({self.of}^2), part of the recorded loss"

@@ -91,12 +91,12 @@ def download(remote: Remote, schemes: Collection[str] = ("https",), timeout: flo
         raise FdlError(remote.url, f"{type(error).__name__} ({reason})", "the file", _BY_HAND) from error
     if len(content) != remote.size:
         found = "more bytes" if len(content) > remote.size else f"{len(content):,} bytes"
-        raise FdlError(remote.url, found, f"{remote.size:,} bytes", "The server sent another file or broke off: try again. " + _BY_HAND)
+        raise FdlError(remote.url, found, f"{remote.size:,} bytes", _BY_HAND)
     check_digest(content, remote.sha256, remote.url)
     return bytes(content)
 
 
-_BY_HAND = "Or get the data set's files by other means and name their folder with --data-dir (in Python: folder=, data_dir=)."
+_BY_HAND = "Try again, or get the data set's files by other means and name their folder with --data-dir (in Python: folder=, data_dir=)."
 
 
 def _check_scheme(url: str, schemes: Collection[str]) -> None:

@@ -101,7 +101,7 @@ BAD = {
     "wrong": f"expected the published {SHA256}.",
     "503": "found HTTPError (Service Unavailable); expected the file.",
     "stall": "found TimeoutError (timed out); expected the file.",
-    "file": "file:///etc/hostname: found the scheme 'file'; expected http.",
+    "file": "Redirection to url 'file:///etc/hostname' is not allowed",
     "ftp": "ftp://127.0.0.1/f: found the scheme 'ftp'; expected http.",
 }
 
