@@ -60,7 +60,7 @@ def test_initial_weights_follow_the_distribution_that_deepobs_draws_from(name):
     params = start(name)
     assert params.keys() == kernels.keys()
     for layer, (distribution, scale) in kernels.items():
-        sample = params[layer]["kernel"][:100_000] / scale
+        sample = params[layer]["kernel"][:20_000] / scale
         assert scipy.stats.kstest(sample, distribution.cdf).pvalue > 1e-6, layer  # a false alarm once in a million keys
         assert abs(sample).max() <= max(distribution.support()) * (1 + 1e-6)
         assert (params[layer]["bias"] == np.float32(bias)).all()
@@ -93,7 +93,7 @@ def test_3c3d_is_what_pytorch_computes_with_its_weights(float64, torch):
     want = functional.linear(y, *weights("dense_2")).numpy()
     worst = abs(np.asarray(got) - want).max() / abs(want).max()
     print(f"error {worst:.1e}")
-    assert worst < 1e-13  # measured 1e-15
+    assert worst < 1e-13  # measured 3e-15
 
 
 def test_a_point_is_its_parameters():

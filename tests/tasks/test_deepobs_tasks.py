@@ -28,18 +28,18 @@ def rederived():
 
 def test_the_hessian_is_deepobs_s_to_float_precision():
     eigenvalues, rotation = rederived()
-    assert abs(rotation @ rotation.T - np.eye(100)).max() < 1e-13  # measured 8e-15
-    assert abs(np.linalg.det(rotation) - 1) < 1e-12  # measured 3e-14
+    assert abs(rotation @ rotation.T - np.eye(100)).max() < 2e-14  # measured 1.4e-15
+    assert abs(np.linalg.det(rotation) - 1) < 1e-13  # measured 5e-15
     want, got = rotation.T @ np.diag(eigenvalues) @ rotation, quadratic_deep_hessian()
     worst = abs(got - want).max()
     print(f"error {worst:.1e}")
-    assert worst < 1e-13  # of 9.2: measured 3e-15
-    np.testing.assert_allclose(scipy.linalg.eigvalsh(got), np.sort(eigenvalues), atol=1e-12)  # measured 9e-14
+    assert worst < 2e-13  # of 9.2: measured 2e-14
+    np.testing.assert_allclose(scipy.linalg.eigvalsh(got), np.sort(eigenvalues), atol=3e-13)  # measured 2e-14
     # What DeepOBS's own code gave, run once under NumPy 2.4.
     golden = {(0, 0): 6.221429443252536, (0, 99): 3.2338551231645245, (57, 3): -0.12367968379370269}
     for place, value in golden.items():
-        assert abs(got[place] - value) < 1e-13
-    assert abs(np.trace(got) - 477.61227959501394) < 1e-11
+        assert abs(got[place] - value) < 2e-14
+    assert abs(np.trace(got) - 477.61227959501394) < 1e-12
 
 
 GOLDEN = {"train": 353.70644520533466, "validation": 354.6176794312622, "test": 353.9259740387275}  # from the same run, at theta = 1
@@ -56,7 +56,7 @@ def test_the_quadratic_s_loss_and_gradient_are_deepobs_s(split, error):
     assert error(task.measure(params, state, (), jnp.asarray(points)), {"loss": GOLDEN[split]}) < 1e-6
     eigenvalues, rotation = rederived()
     away = (1 - points.astype(np.float64)).mean(0)
-    assert error(gradient["point"], rotation.T @ (eigenvalues * (rotation @ away))) < 1e-5  # measured 5e-7
+    assert error(gradient["point"], rotation.T @ (eigenvalues * (rotation @ away))) < 1e-6  # measured 1.4e-7
 
 
 def test_gradient_descent_on_the_quadratic_ends_near_the_mean_of_the_points():
@@ -69,7 +69,7 @@ def test_gradient_descent_on_the_quadratic_ends_near_the_mean_of_the_points():
     losses = measured["validation"]["loss"] / floor
     print("losses, relative to the least there is:", losses[0], losses[-1])
     assert losses.shape == (100,)
-    assert 1 < losses[-1] < 1.1 < losses[0]  # measured 1.03
+    assert 1 < losses[-1] < 1.05 < losses[0]  # measured 1.006 and 1.23
 
 
 # The others, on stand-ins for their data.
@@ -150,7 +150,7 @@ def test_a_penalty_is_part_of_the_training_loss_and_of_the_measured_one(error):
     x, y = (jnp.asarray(a) for a in (plain.dataset.train.inputs[0], plain.dataset.train.labels))
     gradients = [jax.grad(lambda p, t=t: t.loss(p, state, (x,), y, jax.random.key(0))[0])(params) for t in (plain, penalised)]
     for layer, arrays in params.items():
-        assert error(gradients[1][layer]["kernel"], gradients[0][layer]["kernel"] + 0.3 * arrays["kernel"]) < 1e-6  # measured 1e-7
+        assert error(gradients[1][layer]["kernel"], gradients[0][layer]["kernel"] + 0.3 * arrays["kernel"]) < 1e-6  # measured 0
         np.testing.assert_array_equal(gradients[1][layer]["bias"], gradients[0][layer]["bias"])
     before, after = (t.measure(params, state, (x,), y) for t in (plain, penalised))
     squares = sum(float(jnp.square(layer["kernel"]).sum()) for layer in params.values())
