@@ -7,7 +7,7 @@ import numpy as np
 from fdl.core import FdlError
 from fdl.data._dataset import Dataset, Split
 from fdl.data._download import Remote, cached
-from fdl.data._files import check_digest, read, tar_members
+from fdl.data._files import AGAIN, check_digest, read, tar_members
 from fdl.data._mnist import VALIDATION, Folder
 from fdl.data._pickled import parse_pickled
 
@@ -28,7 +28,7 @@ class Form(NamedTuple):
 def parse_binary(content: bytes | memoryview, where: str) -> np.ndarray:
     """The records, which stand there one after another."""
     if len(content) == 0 or len(content) % (1 + PIXELS):
-        raise FdlError(where, f"{len(content):,} bytes", f"records of {1 + PIXELS:,} bytes", "The file was cut off: get it again.")
+        raise FdlError(where, f"{len(content):,} bytes", f"records of {1 + PIXELS:,} bytes", AGAIN)
     return np.frombuffer(content, np.uint8).reshape(-1, 1 + PIXELS)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from fdl.core import FdlError
 
+AGAIN = "Remove the file and get it again."
+
 
 def read(path: Path, limit: int) -> bytes:
     """What the file holds, unpacked where it is a gzip file; never more than `limit` bytes.
@@ -35,11 +37,11 @@ def gunzip(packed: bytes, limit: int, where: str) -> bytes:
     try:
         content = unpacker.decompress(packed, limit + 1)
     except zlib.error as error:
-        raise FdlError(where, f"damaged gzip data ({error})", "an intact file", "Get the file again.") from error
+        raise FdlError(where, f"damaged gzip data ({error})", "an intact file", AGAIN) from error
     if len(content) > limit:
         raise FdlError(where, f"gzip data that expands beyond {limit:,} bytes", "at most so many")
     if not unpacker.eof:
-        raise FdlError(where, f"gzip data cut off after {len(packed):,} bytes", "a whole file", "Get the file again.")
+        raise FdlError(where, f"gzip data cut off after {len(packed):,} bytes", "a whole file", AGAIN)
     if unpacker.unused_data:
         raise FdlError(where, f"{len(unpacker.unused_data):,} bytes after the end of the gzip data", "nothing there")
     return content
@@ -49,8 +51,9 @@ def check_digest(content: bytes | bytearray, sha256: str, where: str) -> None:
     """Raises `FdlError` unless this is the content's SHA-256."""
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        fix = "The file is damaged, or another one of this name: get it again."
-        raise FdlError(where, f"content with SHA-256 {found}", f"the published {sha256}", fix)
+        raise FdlError(
+            where, f"content with SHA-256 {found}", f"the published {sha256}", "It is damaged, or another file of this name. " + AGAIN
+        )
 
 
 def tar_members(archive: bytes, names: Collection[str], where: str) -> dict[str, memoryview]:
@@ -73,7 +76,7 @@ def tar_members(archive: bytes, names: Collection[str], where: str) -> dict[str,
         name = header[:100].split(b"\0")[0].decode("latin1")
         size, claimed = _octal(header[124:136]), _octal(header[148:156])
         if claimed != sum(header) - sum(header[148:156]) + 8 * 32:
-            raise FdlError(where, f"a damaged header at byte {start:,}", "an intact tar archive", "Get the file again.")
+            raise FdlError(where, f"a damaged header at byte {start:,}", "an intact tar archive", AGAIN)
         if size is None or start + 512 + size > len(archive):
             found = f"{name!r} of {'an unreadable size' if size is None else f'{size:,} bytes'} at byte {start:,}"
             raise FdlError(where, f"{found} of {len(archive):,}", "members that end within the archive")

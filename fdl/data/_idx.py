@@ -37,9 +37,11 @@ def parse_idx(content: bytes, where: str) -> np.ndarray:
         )
     dtype, start = np.dtype(_TYPES[content[2]]), 4 + 4 * content[3]
     if len(content) < start:
-        raise FdlError(where, f"{len(content)} bytes", f"a header of {start}", "The file was cut off: get it again.")
+        raise FdlError(where, f"{len(content)} bytes", f"a header of {start}", _files.AGAIN)
     shape = struct.unpack(f">{content[3]}I", content[4:start])
     claimed = start + math.prod(shape) * dtype.itemsize
     if claimed != len(content) or 0 in shape:
-        raise FdlError(where, f"a header for {list(shape)} {dtype.name}, {claimed:,} bytes with it", f"the file's {len(content):,}")
+        raise FdlError(
+            where, f"a header for {list(shape)} {dtype.name}, {claimed:,} bytes with it", f"the file's {len(content):,}", _files.AGAIN
+        )
     return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fdl.core import FdlError
+from fdl.data._files import AGAIN
 
 
 class _Global(NamedTuple):
@@ -19,9 +20,7 @@ class _Global(NamedTuple):
 
 _RECONSTRUCT, _ARRAY = _Global("numpy.core.multiarray", "_reconstruct"), _Global("numpy", "ndarray")
 _DTYPE = _Global("numpy", "dtype")
-
-
-OPCODES_AT_MOST = 1_000_000  # a published file has about 50,000; each may cost a hundred bytes
+OPCODES_AT_MOST = 1_000_000  # a published file has about 50,000
 
 
 class _Mark: ...
@@ -32,15 +31,14 @@ class _Made:
     """What a call of `_RECONSTRUCT` or `_DTYPE` stands for; `array` is there once its state has been read."""
 
     kind: _Global
-    arguments: tuple[Any, ...]
     array: np.ndarray | None = None
 
 
 def parse_pickled(content: bytes, where: str) -> dict[Any, Any]:
     """A dictionary of byte strings, integers, lists and uint8 arrays, written by Python 2's pickle with protocol 2.
 
-    Byte strings come back as `bytes`. Every other opcode, name to be imported or dtype is refused. Memory stays within a
-    small multiple of the content: no length that it claims is believed, and what is used twice is held once.
+    Byte strings come back as `bytes`. Every other opcode, name to be imported or dtype is refused. Memory stays within the
+    content's length and a hundred bytes an opcode: no length that it claims is believed, what is used twice is held once.
 
     Raises:
         FdlError: naming the file, the opcode and its place.
@@ -49,9 +47,7 @@ def parse_pickled(content: bytes, where: str) -> dict[Any, Any]:
     try:
         value = reader.run()
     except (ValueError, IndexError, KeyError, TypeError, struct.error) as error:
-        raise FdlError(
-            where, f"byte {reader.at - 1:,}: {error}", "CIFAR's Python form, a pickle of protocol 2", "Get the file again."
-        ) from error
+        raise FdlError(where, f"byte {reader.at - 1:,}: {error}", "CIFAR's Python form, a pickle of protocol 2", AGAIN) from error
     if not isinstance(value, dict):
         raise FdlError(where, f"a pickle of {type(value).__name__}", "one of a dictionary")
     return {key: item.array if isinstance(item, _Made) else item for key, item in value.items()}
@@ -121,7 +117,7 @@ class _Reader:
         expected = (_ARRAY, (0,), b"b") if function == _RECONSTRUCT else (b"u1", 0, 1)
         if function == _ARRAY or arguments != expected:
             raise ValueError(f"a call of {function.module}.{function.name} with other arguments")
-        self.stack.append(_Made(function, arguments))
+        self.stack.append(_Made(function))
 
     def build(self) -> None:
         state, made = self.stack.pop(), self.stack[-1]
