@@ -23,19 +23,29 @@ Workers = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=
 Chunk = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: by size and a timed probe)")]
 Memory = Annotated[float | None, tyro.conf.arg(metavar="GIB", help_behavior_hint="(default: half of what there is)")]
 Cluster = Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="(default: this machine alone)")]
+DataFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: downloaded once into a cache)")]
 StudyFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: a new one under studies/)")]
 
 
-def train(task: Task, optimizer: str = "adam", lr: Rate = None, steps: Steps = None, seed: int = 0, folder: RunFolder = None) -> None:
+def train(
+    task: Task,
+    optimizer: str = "adam",
+    lr: Rate = None,
+    steps: Steps = None,
+    seed: int = 0,
+    folder: RunFolder = None,
+    data_dir: DataFolder = None,
+) -> None:
     """Train a task once; show its progress, save curves and parameters.
 
     Args:
-        task: digits-cnn, digits-mlp or vowels-lstm
+        task: a task's name; `fdl tasks` lists them
         optimizer: sgd, momentum, adagrad, adadelta, rmsprop or adam
         lr: learning rate
         steps: optimizer steps
         seed: decides initial parameters, batches and dropout
         folder: where to save
+        data_dir: folder of the data set's files, where the task's data does not come with fdl
     """
     from fdl import optim, report
     from fdl.train import fit, save
@@ -44,7 +54,7 @@ def train(task: Task, optimizer: str = "adam", lr: Rate = None, steps: Steps = N
     if lr is not None:
         check_positive("--lr", lr, fix="Try --lr 1e-3.")
     chosen = made() if lr is None else made(lr=lr)
-    problem = _task(task, steps)
+    problem = _task(task, steps, data_dir)
     place = writable_folder(folder or _fresh("runs", f"{task}-{optimizer}"), "--folder")
     result = fit(problem, chosen, seed, title=f"{task}, {optimizer}")
     save(result, place, {"task": task, "optimizer": repr(chosen), "seed": seed})
@@ -67,6 +77,7 @@ def compare(
     sampler: Literal["auto", "grid", "sobol", "halton"] = "auto",
     halving: Halving = None,
     folder: StudyFolder = None,
+    data_dir: DataFolder = None,
     how: Literal["threads", "processes"] = "threads",
     workers: Workers = None,
     chunk: Chunk = None,
@@ -76,7 +87,7 @@ def compare(
     """Compare optimizers on a task: tune each one's hyperparameters, judge the best with fresh seeds, write a report.
 
     Args:
-        task: digits-cnn, digits-mlp or vowels-lstm
+        task: a task's name; `fdl tasks` lists them
         optimizers: sgd, momentum, adagrad, adadelta, rmsprop, adam, optax.NAME, or MODULE:NAME
         contestants: TOML file with optimizers and their search spaces
         trials: points of each optimizer's search space
@@ -86,6 +97,7 @@ def compare(
         sampler: how points are chosen; auto: a grid for one hyperparameter, Sobol's points for more
         halving: successive halving's factor
         folder: the study's folder; a study that is in it is continued
+        data_dir: folder of the data set's files, where the task's data does not come with fdl
         how: whether runs are trained by threads or by processes
         workers: how many of them
         chunk: runs mapped into one program
@@ -97,8 +109,8 @@ def compare(
     from fdl import compare as comparing
     from fdl import report
 
-    problem = _task(task, steps)
     made = {name: comparing.by_name(name, "--optimizers") for name in optimizers}
+    problem = _task(task, steps, data_dir)
     made |= comparing.from_toml(contestants, problem) if contestants else {}
     for name, value in {"--workers": workers, "--chunk": chunk}.items():
         if value is not None:
@@ -143,10 +155,18 @@ def export(folder: Annotated[Path, tyro.conf.Positional]) -> None:
     print("\n".join(map(str, comparing.export(comparing.Study.load(folder)))))
 
 
-def _task(name: str, steps: int | None) -> Any:
+def list_tasks() -> None:
+    """List the tasks."""
     from fdl import tasks
 
-    task = tasks.get(name)
+    for name, make in tasks.named.items():
+        print(f"{name:16} {(make.__doc__ or '').strip().splitlines()[0]}")
+
+
+def _task(name: str, steps: int | None, data_dir: Path | None) -> Any:
+    from fdl import tasks
+
+    task = tasks.get(name, data_dir)
     if steps is None:
         return task
     check_positive("--steps", steps, int)
@@ -161,7 +181,7 @@ def _fresh(parent: str, name: str) -> Path:
 def main() -> None:
     """The `fdl` command. A user's mistake ends it with one message and exit code 2."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what Ctrl-C does
-    commands: dict[str, Any] = {"compare": compare, "train": train, "report": regenerate, "export": export}
+    commands: dict[str, Any] = {"compare": compare, "train": train, "report": regenerate, "export": export, "tasks": list_tasks}
     try:
         tyro.extras.subcommand_cli_from_dict(
             commands, prog="fdl", description="Functional deep learning in JAX: train models, compare optimizers."
