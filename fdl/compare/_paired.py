@@ -10,7 +10,7 @@ values are no evidence for either side (a difference of 0 stays 0), and few seed
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, log2
+from math import ceil, copysign, inf, log2, nan, sqrt
 
 import numpy as np
 
@@ -84,6 +84,20 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return np.minimum(steps, 1)[np.argsort(order)]
 
 
+def effect(differences: np.ndarray) -> float:
+    """Mean by standard deviation, [n]: 0 where all are 0, infinite where all are equal, NaN for fewer than two."""
+    if len(differences) < 2:
+        return nan
+    mean, scatter = float(differences.mean()), _scatter(differences)
+    return mean / scatter if scatter else copysign(inf, mean) if mean else 0.0
+
+
+def _scatter(differences: np.ndarray) -> float:
+    """The standard deviation; 0 where it is nothing but rounding."""
+    scatter = float(np.std(differences, ddof=1))
+    return scatter if scatter > 1e-12 * np.abs(differences).max() else 0.0
+
+
 def detectable(differences: np.ndarray, pairs: int) -> float:
     """The true mean difference found with 80 % power among so many pairs, from the scatter of the differences, [n].
 
@@ -92,9 +106,8 @@ def detectable(differences: np.ndarray, pairs: int) -> float:
     """
     n = len(differences)
     if n < least_seeds(pairs):
-        return np.inf
-    scatter = float(np.std(differences, ddof=1))
-    return _noncentrality(n, LEVEL / pairs) * scatter / float(np.sqrt(n)) if scatter else np.nan
+        return inf
+    return _noncentrality(n, LEVEL / pairs) * _scatter(differences) / sqrt(n) or nan
 
 
 def least_seeds(pairs: int) -> int:
@@ -118,7 +131,7 @@ def improvement(wins: float, seeds: int) -> Interval:
     from scipy import stats
 
     if not seeds:
-        return Interval(np.nan, np.nan, np.nan)
+        return Interval(nan, nan, nan)
     low = stats.beta.ppf(LEVEL / 2, wins, seeds - wins + 1) if wins else 0.0
     high = stats.beta.ppf(1 - LEVEL / 2, wins + 1, seeds - wins) if wins < seeds else 1.0
     return Interval(wins / seeds, float(low), float(high))

@@ -74,9 +74,6 @@ def compare_pairs(results: Sequence[Result], maximise: bool) -> list[Comparison]
 
 def _compare(better: Result, worse: Result, maximise: bool, pairs: int) -> Comparison:
     d = _paired_values(better, worse, maximise)
-    scatter = np.std(d, ddof=1) if len(d) > 1 else np.nan
-    mean = d.mean() if len(d) else np.nan
-    effect = mean / scatter if scatter else np.copysign(np.inf, mean) if mean else 0.0
     won = len(better.test.keys() & set(worse.diverged_seeds))
     lost = len(worse.test.keys() & set(better.diverged_seeds))
     both = len(set(better.diverged_seeds) & set(worse.diverged_seeds))
@@ -84,7 +81,7 @@ def _compare(better: Result, worse: Result, maximise: bool, pairs: int) -> Compa
     return Comparison(
         better=better.contestant, worse=worse.contestant, seeds=len(d), difference=_difference(d, pairs),
         p=paired.sign_flip(d), p_holm=1.0, improvement=paired.improvement(float(wins), len(d) + won + lost + both),
-        effect=float(effect), detectable=paired.detectable(d, pairs),
+        effect=paired.effect(d), detectable=paired.detectable(d, pairs),
     )  # fmt: skip
 
 

@@ -143,6 +143,7 @@ def test_the_effect_is_the_mean_difference_in_standard_deviations():
     (c,) = field([a, b]).comparisons()
     assert c.effect == pytest.approx(abs((a - b).mean()) / (a - b).std(ddof=1), rel=1e-12)
     assert field([[2.0, 3.0], [1.0, 2.0]]).comparisons()[0].effect == math.inf
+    assert field([[0.3, 0.2], [0.2, 0.1]]).comparisons()[0].effect == math.inf, "rounding is no scatter"
     assert field([[1.0, 2.0], [1.0, 2.0]]).comparisons()[0].effect == 0
 
 

@@ -130,6 +130,16 @@ def test_other_hyperparameters_stand_at_their_best():
     np.testing.assert_allclose(valley(values, settings, name="b").mean, [0.9, 0.6])
 
 
+def test_names_have_neither_width_nor_edge():
+    settings = [{"schedule": name} for name in ("constant", "cosine", "linear")]
+    found = valley([[0.5], [0.9], [0.7]], settings, name="schedule")
+    assert found.values.tolist() == ["constant", "cosine", "linear"]
+    np.testing.assert_allclose(found.mean, [0.5, 0.9, 0.7])
+    assert math.isnan(found.width)
+    (result,) = study(tuned("a", [[0.9], [0.8]], settings[:2])).results()
+    assert result.at_edge == ()
+
+
 def test_where_everything_diverged_there_is_no_width():
     found = valley([[None], [None]])
     assert math.isnan(found.width)
