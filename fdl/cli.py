@@ -18,6 +18,7 @@ Steps = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(
 Optimizers = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="(default: all six)")]
 RunFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: a new one under runs/)")]
 Contestants = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: --optimizers)")]
+FinalSeeds = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 10, more for many contestants)")]
 Halving = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: every trial to its end)")]
 Workers = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one a core)")]
 Chunk = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: by size and a timed probe)")]
@@ -72,7 +73,7 @@ def compare(
     contestants: Contestants = None,
     trials: int = 9,
     seeds: int = 3,
-    final_seeds: int = 10,
+    final_seeds: FinalSeeds = None,
     steps: Steps = None,
     sampler: Literal["auto", "grid", "sobol", "halton"] = "auto",
     halving: Halving = None,
