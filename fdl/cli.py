@@ -161,7 +161,8 @@ def list_tasks() -> None:
     from fdl import tasks
 
     for name, make in tasks.named.items():
-        print(f"{name:16} {(make.__doc__ or '').strip().splitlines()[0]}")
+        known = tasks.landscapes.get(name)
+        print(f"{name:16} {known.equation if known else (make.__doc__ or '').splitlines()[0]}")
 
 
 def _task(name: str, steps: int | None, data_dir: Path | None) -> Any:
