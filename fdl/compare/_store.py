@@ -46,6 +46,7 @@ class RunRecord:
     hyperparameters: dict[str, float]
     diverged_at: int | None = None
     curves: dict[tuple[str, str], Curve] = field(default_factory=dict)
+    stopped_at: int | None = None
 
     @property
     def diverged(self) -> bool:

@@ -5,18 +5,26 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
-from fdl.compare import _statistics as statistics
+from fdl.compare._budget import BudgetCurve, budget_curve
 from fdl.compare._contestants import classics
 from fdl.compare._display import Display
 from fdl.compare._execute import Executor, Layout, layout
+from fdl.compare._headline import headline
+from fdl.compare._paired import Comparison
 from fdl.compare._plan import Plan, name_contestants
+from fdl.compare._results import Result, compare_pairs, judge
+from fdl.compare._sensitivity import Sensitivity, sensitivity
 from fdl.compare._store import RunRecord, Store
+from fdl.compare._targets import Profile, profiles, steps_to, targets
+from fdl.compare._tuning import Trial, choose_trial, searched, summarise
 from fdl.core import FdlError
 from fdl.core._io import writable_folder
 from fdl.tasks import Task
@@ -58,21 +66,66 @@ class Study:
     def contestants(self) -> list[str]:
         return list(self.manifest["plan"]["contestants"])
 
-    def trials(self, contestant: str) -> list[statistics.Trial]:
-        """A contestant's grid with what its tuning runs reached."""
-        return statistics.summarise(self.select("tune", contestant), self.task["objective"])
-
     def select(self, phase: str, contestant: str) -> list[RunRecord]:
-        """The runs of one phase, "tune" or "final", and contestant."""
+        """The runs of one phase, "tune", "default" or "final", and contestant."""
         return [run for run in self.runs if run.phase == phase and run.contestant == contestant]
 
-    def results(self) -> list[statistics.Result]:
+    def trials(self, contestant: str) -> list[Trial]:
+        """A contestant's trials with what their tuning runs reached."""
+        return summarise(self.select("tune", contestant), self.task["objective"])
+
+    def default(self, contestant: str) -> Trial | None:
+        """The optimizer's default hyperparameters with the tuning seeds; `None` where they were not run."""
+        return next(iter(summarise(self.select("default", contestant), self.task["objective"])), None)
+
+    def searched(self, contestant: str) -> tuple[str, ...]:
+        """The hyperparameters that vary between a contestant's trials."""
+        return searched(self.trials(contestant))
+
+    def results(self) -> list[Result]:
         """What each contestant reached on the test split, best first."""
-        return statistics.judge(self.runs, self.contestants, self.task["objective"], self.task["maximise"])
+        return list(self._results)
+
+    def comparisons(self) -> list[Comparison]:
+        """Every pair of contestants, paired by fresh seed, in ranking order."""
+        return list(self._comparisons)
 
     def headline(self) -> str:
         """The answer in one sentence."""
-        return statistics.headline(self.results(), self.task["objective"], self.task["maximise"])
+        return headline(self._results, self._comparisons, self.task["objective"], self.task["maximise"])
+
+    def budget_curve(self, contestant: str) -> BudgetCurve:
+        """Expected best validation objective against the number of trials."""
+        pool = [trial for name in self.contestants for trial in self.trials(name)]
+        return budget_curve(self.trials(contestant), pool, self.task["maximise"])
+
+    def sensitivity(self, contestant: str, hyperparameter: str) -> Sensitivity:
+        """How the validation objective depends on one searched hyperparameter."""
+        prior = self.manifest["plan"]["contestants"][contestant]["hyperparameters"].get(hyperparameter)
+        return sensitivity(self.trials(contestant), hyperparameter, self.task["maximise"], "log" in str(prior))
+
+    def targets(self) -> tuple[float, ...]:
+        """Validation objectives that the median contestant reaches, from easy to hard."""
+        final = {name: self.select("final", name) for name in self.contestants}
+        return targets(final, self.task["objective"], self.task["maximise"])
+
+    def to_target(self, contestant: str, target: float) -> dict[int, float]:
+        """Steps that each fresh seed's run needs to reach a target, by seed; infinite for a miss."""
+        runs = self.select("final", contestant)
+        return {run.seed: steps_to(run, self.task["objective"], target, self.task["maximise"]) for run in runs}
+
+    def profiles(self) -> Profile:
+        """Performance profiles over the targets, by the median over seeds of the steps to each."""
+        median = lambda name, target: float(np.median(list(self.to_target(name, target).values()) or [np.inf]))
+        return profiles({name: [median(name, target) for target in self.targets()] for name in self.contestants})
+
+    @cached_property
+    def _results(self) -> list[Result]:
+        return judge(self.runs, self.contestants, self.task["objective"], self.task["maximise"])
+
+    @cached_property
+    def _comparisons(self) -> list[Comparison]:
+        return compare_pairs(self._results, self.task["maximise"])
 
 
 def study(
@@ -140,8 +193,9 @@ def study(
 
 def _chosen(runs: list[RunRecord], plan: Plan) -> dict[str, int]:
     """Each contestant's chosen trial; one that diverged everywhere has none."""
-    results = statistics.judge(runs, list(plan.contestants), plan.task.objective, plan.task.maximise)
-    return {r.contestant: r.chosen.trial for r in results if r.chosen}
+    tune = {name: [run for run in runs if (run.phase, run.contestant) == ("tune", name)] for name in plan.contestants}
+    chosen = {name: choose_trial(summarise(mine, plan.task.objective), plan.task.maximise) for name, mine in tune.items()}
+    return {name: trial.trial for name, trial in chosen.items() if trial}
 
 
 def environment(laid: Layout) -> dict[str, Any]:
