@@ -1,5 +1,6 @@
 """Tables, figures and pages, from records alone."""
 
 from fdl.report._page import write as write
+from fdl.report._page import write_comparison as write_comparison
 from fdl.report._page import write_run as write_run
 from fdl.report._tables import table as table

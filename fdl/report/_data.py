@@ -13,7 +13,7 @@ import numpy as np
 
 from fdl.compare import RunRecord
 from fdl.report._findings import Findings, Scale
-from fdl.report._tables import number, setting, settings
+from fdl.report._tables import number, setting
 
 RUNS, POINTS = 900, 50_000  # more would weigh megabytes and blur into each other
 PHASES = {"final": "fresh seeds", "tune": "tuning", "default": "defaults"}
@@ -47,7 +47,7 @@ def hyperparameters(studies: Sequence[Findings]) -> list[str]:
 
 def final_scale(studies: Sequence[Findings]) -> Scale:
     """Linear, unless the means lie more than a decade and a half apart."""
-    scale = studies[0].scale(studies[0].task["objective"], "test")
+    scale = studies[0].scale("test")
     means = [scale(r.mean.value) for findings in studies for r in findings.results if r.test]
     far = scale.kind != "linear" and len(means) > 1 and max(means) > 30 * min(means) > 0
     return scale if far else Scale(scale.metric, "linear")
@@ -79,7 +79,7 @@ def final(studies: Sequence[Findings]) -> Figure:
         said = f"mean {number(mean.value)}, 95 % interval {number(mean.low)} to {number(mean.high)}"
         lucky = f"with the luck of tuning {number(wide.low)} to {number(wide.high)}"
         series += [
-            {**own, "x": [wide.low, wide.high], "y": [row, row], "line": "thin", "quiet": True},
+            {**own, "x": [wide.low, wide.high], "y": [row, row], "line": "thin", "quiet": True, "loose": True},
             {**own, "x": values, "y": row + spread(values), "mark": "dot", "notes": [f"seed {seed}" for seed in seeds]},
             {**own, "x": [mean.low, mean.high], "y": [row, row], "line": "thick", "quiet": True},
             {**own, "x": [mean.value], "y": [row], "mark": "mean", "note": f"{said}\n{lucky}"},
@@ -93,18 +93,17 @@ def final(studies: Sequence[Findings]) -> Figure:
 def sensitivity(studies: Sequence[Findings], hyperparameter: str) -> Figure:
     """Validation objective against one hyperparameter, with the band of the tuning seeds."""
     names, series = contestants(studies), []
-    options, tried = _options(studies, hyperparameter), []
-    place = lambda value: options.index(value) if options else value
+    known, tried = options(studies, hyperparameter), []
+    place = lambda value: known.index(value) if known else value
     for s, findings in enumerate(studies):
         for (name, h), found in findings.sensitivity.items():
             if h != hyperparameter:
                 continue
-            own, alone = {"c": names.index(name), "s": s}, len(findings.searched[name]) == 1
-            x = [place(value) for value in found.values]
+            own, x = {"c": names.index(name), "s": s}, [place(value) for value in found.values]
             tried += x
-            line = {"line": "mean", "low": found.low, "high": found.high} if alone else {}
-            note = "mean of the tuning seeds" if alone else "mean over trials and seeds"
-            series.append({**own, **line, "x": x, "y": found.mean, "mark": "dot", "note": note})
+            line = {"line": "mean"} if findings.profiled(name, h) else {}
+            note = "mean of the tuning seeds" + ("" if len(findings.searched[name]) == 1 else ", best trial at this value")
+            series.append({**own, **line, "x": x, "y": found.mean, "low": found.low, "high": found.high, "mark": "dot", "note": note, "between": "seeds"})
             lost = [(at, int(n)) for at, n in zip(x, found.diverged) if n]
             if lost:
                 counts = [f"{n} diverged" for _, n in lost]
@@ -114,10 +113,10 @@ def sensitivity(studies: Sequence[Findings], hyperparameter: str) -> Figure:
                     what = "chosen" if mark == "ring" else "default hyperparameters"
                     here = {"x": [place(trial.hyperparameters[h])], "y": [trial.mean]}
                     series.append({**own, **here, "mark": mark, "note": f"{what}, mean of the tuning seeds"})
-    x_axis = {"label": hyperparameter, "scale": "log" if not options and logarithmic(tried) else "linear"}
-    if options:
-        x_axis["names"] = [setting(option) for option in options]
-    return {"x": x_axis, "y": _axis(studies[0].scale(studies[0].task["objective"]), "validation "), "series": series}
+    x_axis = {"label": hyperparameter, "scale": "log" if not known and logarithmic(tried) else "linear"}
+    if known:
+        x_axis["names"] = known
+    return {"x": x_axis, "y": _axis(studies[0].scale("validation"), "validation "), "series": series}
 
 
 def logarithmic(values: Sequence[float]) -> bool:
@@ -133,24 +132,24 @@ def budget(studies: Sequence[Findings]) -> Figure:
             own = {"c": names.index(name), "s": s}
             series.append({
                 **own, "x": curve.trials, "y": curve.value, "low": curve.low, "high": curve.high,
-                "line": "mean", "note": "expected best, with its 95 % band",
+                "line": "mean", "band": "edged", "note": "expected best", "between": "95 % band",
             })  # fmt: skip
             default = findings.defaults[name]
             if default is not None and default.values:
                 series.append({**own, "x": [0], "y": [default.mean], "mark": "diamond", "note": "default hyperparameters, untuned"})
-    scale = studies[0].scale(studies[0].task["objective"])
-    return {"x": {"label": "trials", "scale": "linear"}, "y": _axis(scale, "best validation "), "series": series}
+    scale = studies[0].scale("validation")
+    return {"x": {"label": "trials", "scale": "linear", "whole": True}, "y": _axis(scale, "best validation "), "series": series}
 
 
 def profiles(findings: Findings) -> Figure:
     """Share of the targets that a contestant reaches within `tau` times the steps of the fastest."""
     names, found = contestants([findings]), findings.profiles
     series = [
-        {"c": names.index(name), "s": 0, "x": found.tau, "y": share, "line": "mean", "note": f"score {found.score[name]:.3f}"}
+        {"c": names.index(name), "s": 0, "x": found.tau, "y": share, "line": "mean", "step": True, "note": f"score {found.score[name]:.3f}"}
         for name, share in found.share.items()
     ]
     x = {"label": "times the steps of the fastest", "scale": "linear"}
-    return {"x": x, "y": {"label": "share of the targets", "scale": "linear", "range": [0, 1]}, "series": series}
+    return {"x": x, "y": {"label": "share of the targets", "scale": "linear", "range": [-0.02, 1.02]}, "series": series, "height": 300}
 
 
 def curves(studies: Sequence[Findings]) -> dict[str, Any]:
@@ -160,7 +159,7 @@ def curves(studies: Sequence[Findings]) -> dict[str, Any]:
     kept = _fewer(studies, everything)
     keys = list(dict.fromkeys(key for _, run in kept for key in run.curves if key[0] in SPLITS))
     objective = studies[0].task["objective"]
-    keys.sort(key=lambda key: (key[1] != objective and key[1] != "loss", SPLITS.index(key[0]), key[1] != "loss"))
+    keys.sort(key=lambda key: (SPLITS.index(key[0]), key[1] != objective, key[1]))
     limit = max(8, POINTS // max(len(kept) * len(keys), 1))
     grids: dict[tuple[int, ...], int] = {}
     runs, longest = [], 0
@@ -190,7 +189,7 @@ def curves(studies: Sequence[Findings]) -> dict[str, Any]:
     return {
         "runs": runs,
         "grids": list(grids),
-        "metrics": [{"key": " ".join(key), **_axis(studies[0].scale(key[1], key[0]), f"{key[0]} ")} for key in keys],
+        "metrics": [{"key": " ".join(key), **_axis(studies[0].scale(*key), f"{key[0]} ")} for key in keys],
         "axes": axes,
         "per_step": [[[f.per_step(name, axis) for axis in axes] for name in names] for f in studies],
         "phases": [phase for phase in PHASES if any(run.phase == phase for _, run in kept)],
@@ -218,11 +217,11 @@ def _fewer(studies: Sequence[Findings], runs: list[tuple[int, RunRecord]]) -> li
 
 
 def _axis(scale: Scale, split: str) -> dict[str, Any]:
-    label = f"1 - {split}{scale.metric}" if scale.kind == "error" else split + scale.metric
+    label = f"1 − {split}{scale.metric}" if scale.kind == "error" else split + scale.metric
     return {"label": label, "value": split + scale.metric, "scale": scale.kind, "floor": scale.floor}
 
 
-def _options(studies: Sequence[Findings], hyperparameter: str) -> list[str]:
+def options(studies: Sequence[Findings], hyperparameter: str) -> list[str]:
     """A hyperparameter's values where they are names."""
     values = [v for f in studies for (_, h), found in f.sensitivity.items() if h == hyperparameter for v in found.values]
     return list(dict.fromkeys(map(str, values))) if any(isinstance(v, str) for v in values) else []
@@ -239,11 +238,9 @@ def _finite(value: Any) -> Any:
     return [_finite(v) for v in value] if isinstance(value, Iterable) and not isinstance(value, str) else value
 
 
-def _short(value: float, digits: int = 6) -> float | int | None:
+def _short(value: float, digits: int = 5) -> float | int | None:
     if not math.isfinite(value):
         return None
     short = float(f"{value:.{digits}g}")
     return int(short) if short == int(short) and abs(short) < 1e15 else short
 
-
-__all__ = ["figures", "settings"]

@@ -1,5 +1,6 @@
 """What a report needs of a study, every statistic computed once, when it is first asked for."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,7 +26,7 @@ class Scale:
 
     @property
     def label(self) -> str:
-        return f"1 - {self.metric}" if self.kind == "error" else self.metric
+        return f"1 − {self.metric}" if self.kind == "error" else self.metric
 
     def __call__(self, values: Any) -> np.ndarray:
         """`values` as they stand on the axis."""
@@ -95,6 +96,11 @@ class Findings:
     def sensitivity(self) -> dict[tuple[str, str], Sensitivity]:
         return {(name, h): self.study.sensitivity(name, h) for name, searched in self.searched.items() for h in searched}
 
+    def profiled(self, contestant: str, hyperparameter: str) -> bool:
+        """Whether the values of a hyperparameter may be joined by a line: on a grid, or where nothing else was searched."""
+        points = len(self.sensitivity[contestant, hyperparameter].values)
+        return len(self.searched[contestant]) == 1 or points < len(self.trials[contestant])
+
     @cached_property
     def budget(self) -> dict[str, BudgetCurve]:
         return {name: self.study.budget_curve(name) for name, trials in self.trials.items() if trials}
@@ -119,12 +125,24 @@ class Findings:
         key = {"gradient evaluations": "gradients_per_step", "seconds": "seconds_per_step"}[axis]
         return self.costs.get(contestant, {}).get(key)
 
-    def scale(self, metric: str, split: str = "validation") -> Scale:
-        """How `metric` is best shown: over decades where it can be."""
-        values = [v for run in self.study.runs for _, v in run.curves.get((split, metric), ()) if np.isfinite(v)]
-        low, high = (min(values), max(values)) if values else (0.0, 0.0)
-        share = metric == "accuracy" or (metric == self.task["objective"] and self.task["maximise"])
-        if share and low >= 0 and high <= 1:
+    @cached_property
+    def scales(self) -> dict[tuple[str, str], Scale]:
+        """How each measured (split, metric) is best shown: over decades where it can be."""
+        ends: dict[tuple[str, str], tuple[float, float]] = {}
+        for run in self.study.runs:
+            for key, curve in run.curves.items():
+                values = [value for _, value in curve if math.isfinite(value)]
+                low, high = ends.get(key, (math.inf, -math.inf))
+                ends[key] = min([low, *values]), max([high, *values])
+        return {key: self._scale(*key, *range_) for key, range_ in ends.items()}
+
+    def scale(self, split: str, metric: str | None = None) -> Scale:
+        """How a metric is best shown, the objective where none is named."""
+        metric = metric or self.task["objective"]
+        return self.scales.get((split, metric)) or Scale(metric, "linear")
+
+    def _scale(self, split: str, metric: str, low: float, high: float) -> Scale:
+        judged = metric == self.task["objective"]
+        if (metric == "accuracy" or (judged and self.task["maximise"])) and 0 <= low <= high <= 1:
             return Scale(metric, "error", 0.5 / max(self.task["examples"][split], 1))
-        less_is_better = metric == "loss" or (metric == self.task["objective"] and not self.task["maximise"])
-        return Scale(metric, "log" if less_is_better and low > 0 else "linear")
+        return Scale(metric, "log" if (metric == "loss" or (judged and not self.task["maximise"])) and low > 0 else "linear")

@@ -79,7 +79,7 @@ def render(findings: Findings) -> str:
         "study.html",
         drawn,
         headline=findings.headline,
-        picture="data:image/png;base64," + base64.b64encode(figures.png(figures.final(findings), dpi=110)).decode(),
+        picture="data:image/png;base64," + base64.b64encode(figures.png(figures.final(findings), dpi=90)).decode(),
         results=tables.results(findings),
         comparisons=tables.comparisons(findings.comparisons),
         hyperparameters=findings.hyperparameters,
@@ -91,8 +91,8 @@ def render(findings: Findings) -> str:
         trials=tables.trials(findings),
         task=findings.task,
         plan=findings.plan,
-        more=[(k, v) for k, v in _flat(findings.task) if k.split()[0] not in TASK],
-        environment=[*_flat(study.manifest.get("environment", {})), *_work(study)],
+        more=_lines({k: v for k, v in findings.task.items() if k not in TASK}),
+        environment=[*_lines(study.manifest.get("environment", {})), *_work(study)],
         records=[(name, what) for name, what in RECORDS.items() if name == "study.db" or (study.folder / name).is_file()],
     )
 
@@ -159,6 +159,12 @@ def _flat(card: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
         else:
             text = "; ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
             yield f"{prefix}{key}".replace("_", " "), text
+
+
+def _lines(card: dict[str, Any]) -> list[tuple[str, str]]:
+    """A card's entries, what is nested in them on one line each."""
+    nested = lambda value: ", ".join(f"{k} {v}" for k, v in _flat(value)) if isinstance(value, dict) else dict(_flat({"": value}))[""]
+    return [(key.replace("_", " "), nested(value)) for key, value in card.items()]
 
 
 def _differences(cards: Sequence[dict[str, str]]) -> list[tuple[str, list[str], bool]]:

@@ -24,6 +24,20 @@ class Table(NamedTuple):
     rows: list[list[Cell]]
 
 
+def side_by_side(studies: Sequence[Findings]) -> Table:
+    """One row a contestant, two columns a study: the test mean with its interval, and what was chosen."""
+    names = dict.fromkeys(r.contestant for findings in studies for r in findings.results)
+    rows = []
+    for name in names:
+        row = [Cell(name)]
+        for findings in studies:
+            result = next((r for r in findings.results if r.contestant == name), None)
+            chosen = settings(result.chosen, findings.searched[name]) if result else ""
+            row += [_interval(result.mean) if result and result.test else Cell("-"), Cell(chosen)]
+        rows.append(row)
+    return Table(["contestant", *(head for f in studies for head in (f"{f.label}: test mean, 95 %", f"{f.label}: chosen"))], rows)
+
+
 def number(value: float) -> str:
     fixed = value == 0 or 5e-5 <= abs(value) < 1000
     return "-" if np.isnan(value) else str(value) if np.isinf(value) else f"{value:.4f}" if fixed else f"{value:.3e}"
@@ -96,7 +110,7 @@ def comparisons(pairs: Sequence[Comparison]) -> Table:
             _interval(pair.improvement, digits=2),
             Cell(f"{pair.effect:.2f}" if np.isfinite(pair.effect) else "-", value=_finite(pair.effect)),
             _number(pair.detectable),
-            Cell("different" if pair.p_holm < 0.05 else "no evidence"),
+            Cell("different" if pair.significant else "no evidence"),
         ]
         for pair in pairs
     ])  # fmt: skip
@@ -252,7 +266,8 @@ def _setting(value: Any) -> Cell:
 
 
 def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    """What a table is sorted by, in short."""
+    return float(f"{value:.6g}") if np.isfinite(value) else None
 
 
 def _steps_done(run: RunRecord) -> int:

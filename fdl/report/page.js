@@ -49,7 +49,7 @@
       if (made.length > 1) return made;
       return [low, high].map((at) => [at, format(Number((10 ** at).toPrecision(3)))]);
     }
-    const raw = (high - low) / Math.max(room, 1), power = 10 ** Math.floor(Math.log10(raw));
+    const raw = Math.max((high - low) / Math.max(room, 1), axis.whole ? 1 : 0), power = 10 ** Math.floor(Math.log10(raw));
     const step = [1, 2, 5, 10].find((n) => n * power >= raw) * power;
     const made = [];
     for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) made.push([i * step, format(Number((i * step).toPrecision(12)))]);
@@ -76,12 +76,12 @@
 
   function draw(host, figure) {
     const rows = figure.y.names, width = Math.max(host.clientWidth, 260);
-    const height = rows ? 52 + 27 * Math.max(rows.length, 2) : Math.round(Math.min(400, Math.max(250, width * 0.55)));
+    const height = rows ? 56 + (rows.length > 12 ? 26 : 38) * Math.max(rows.length, 2) : Math.round(Math.min(figure.height || 400, Math.max(250, width * 0.55)));
     const longest = rows ? Math.max(...rows.map((name) => name.length), 0) : 0;
-    const left = rows ? Math.min(width * 0.36, longest * 7.2 + 14) : 58;
+    const left = rows ? Math.min(width * 0.36, longest * 7.2 + 14) : 64;
     const box = { left, right: width - 14, top: 12, bottom: height - 42 };
     const series = figure.series.filter(visible);
-    const [xs, ys] = ["x", "y"].map((k) => series.flatMap((s) => (Array.isArray(s[k]) ? s[k] : [])).filter((v) => v !== null));
+    const [xs, ys] = ["x", "y"].map((k) => series.flatMap((s) => (Array.isArray(s[k]) && !s.loose ? s[k] : [])).filter((v) => v !== null));
     const ends = series.flatMap((s) => (s.low ? [...s.low, ...s.high] : [])).filter((v) => v !== null);
     const [x0, x1] = extent(figure.x, xs), [y0, y1] = extent(figure.y, ys.concat(ends));
     const placeX = shown(figure.x), placeY = shown(figure.y), down = Boolean(rows);
@@ -92,7 +92,7 @@
     const root = svg(host, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": host.dataset.alt });
     const clip = "clip-" + host.dataset.figure;
     svg(svg(svg(root, "defs"), "clipPath", { id: clip }), "rect", { x: box.left - 6, y: box.top - 6, width: box.right - box.left + 12, height: box.bottom - box.top + 12 });
-    for (const [at, text] of ticks(figure.x, x0, x1, (box.right - box.left) / 90)) {
+    for (const [at, text] of ticks(figure.x, x0, x1, (box.right - box.left) / (figure.x.scale === "linear" ? 64 : 50))) {
       svg(root, "line", { class: "grid", x1: toX(at), x2: toX(at), y1: box.top, y2: box.bottom });
       svg(root, "text", { x: toX(at), y: box.bottom + 16, "text-anchor": "middle" }, text);
     }
@@ -106,24 +106,25 @@
     if (!rows) svg(root, "text", { class: "label", transform: `translate(13 ${(box.top + box.bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, figure.y.label);
 
     const plot = svg(root, "g", { "clip-path": `url(#${clip})` }), hits = [];
-    const path = (x, y) => { // a line with gaps where a value is missing
+    const path = (x, y, step = false) => { // a line with gaps where a value is missing
       let d = "", pen = "M";
       x.forEach((v, i) => {
         const [a, b] = [px(v), py(y[i])];
         if (!Number.isFinite(a) || !Number.isFinite(b)) { pen = "M"; return; }
-        d += pen + a.toFixed(1) + " " + b.toFixed(1);
+        d += (step && pen === "L" ? `H${a.toFixed(1)}` : "") + pen + a.toFixed(1) + " " + b.toFixed(1);
         pen = "L";
       });
       return d;
     };
-    for (const s of series.filter((s) => s.low && s.line)) {
+    const band = (parent, s) => {
       const whole = s.x.map((_, i) => i).filter((i) => [px(s.x[i]), py(s.low[i]), py(s.high[i])].every(Number.isFinite));
       const points = [...whole.map((i) => [s.x[i], s.high[i]]), ...whole.reverse().map((i) => [s.x[i], s.low[i]])];
-      if (points.length) svg(plot, "path", { class: `band c${s.c % COLOURS}`, d: path(points.map((p) => p[0]), points.map((p) => p[1])) + "Z" });
-    }
+      if (points.length) svg(parent, "path", { class: `band ${s.band || ""} c${s.c % COLOURS}`, d: path(points.map((p) => p[0]), points.map((p) => p[1])) + "Z" });
+    };
+    series.filter((s) => s.low && s.line).forEach((s) => band(plot, s));
     for (const s of series) {
       const y = s.y === "top" ? null : s.y, colour = `c${s.c % COLOURS}`;
-      if (s.line) svg(plot, "path", { class: `line ${s.line} ${colour} ${dash(s)}`, d: path(s.x, y) });
+      if (s.line) svg(plot, "path", { class: `line ${s.line} ${colour} ${dash(s)}`, d: path(s.x, y, s.step) });
       if (s.low && !s.line) s.x.forEach((v, i) => {
         const [a, l, h] = [px(v), py(s.low[i]), py(s.high[i])];
         if ([a, l, h].every(Number.isFinite)) svg(plot, "path", { class: `line thin ${colour}`, d: `M${a} ${l}V${h}` });
@@ -148,10 +149,13 @@
       tip.hidden = !best;
       if (!best) return;
       const { s, i } = best, colour = `c${s.c % COLOURS}`;
-      if (s.line) svg(hot, "path", { class: `line ${colour}`, d: path(s.x, s.y), "clip-path": `url(#${clip})` });
+      const front = svg(hot, "g", { "clip-path": `url(#${clip})` });
+      if (s.line && s.low) band(front, s);
+      if (s.line) svg(front, "path", { class: `line ${colour}`, d: path(s.x, s.y, s.step) });
       svg(hot, "circle", { class: colour, cx: best.a, cy: best.b, r: 5 });
       const lines = [...(s.notes ? s.notes[i] : s.note || "").split("\n"), `${figure.x.value || figure.x.label} ${figure.x.names ? figure.x.names[s.x[i]] : format(s.x[i])}`];
       if (!rows && s.y !== "top") lines.push(`${figure.y.value || figure.y.label} ${format(s.y[i])}`);
+      if (s.between) lines.push(`${s.between} ${format(s.low[i])} to ${format(s.high[i])}`);
       tip.replaceChildren(html("b", { className: colour }, title(s)), ...lines.filter(Boolean).map((line) => html("div", {}, line)));
       const at = frame.left + best.a / scale, room = document.documentElement.clientWidth - tip.offsetWidth - 8;
       tip.style.left = Math.max(8, Math.min(at + 14, room)) + "px";
@@ -188,7 +192,16 @@
       series.push({ c: run.c, s: run.s, x, y: values, line, note, notes, ...alone });
     }
     series.sort((a, b) => (a.line === "run") - (b.line === "run"));
+    if (phase === "final") series.push(...means(series));
     return { x: { label: axes[axis] === "steps" ? "step" : axes[axis], scale: "linear" }, y, series };
+  }
+
+  function means(series) { // of runs measured at the same steps, where all of them are finite
+    const groups = Map.groupBy(series, (s) => [s.c, s.s, s.x.join()].join());
+    return [...groups.values()].filter((group) => group.length > 1).map((group) => ({
+      ...group[0], line: "mean", quiet: true,
+      y: group[0].y.map((_, i) => (group.every((s) => s.y[i] !== null) ? group.reduce((sum, s) => sum + s.y[i], 0) / group.length : null)),
+    }));
   }
 
   // Switches, redrawing
