@@ -7,7 +7,7 @@ import numpy as np
 
 from fdl.compare._tuning import Trial
 
-DRAWS, POINTS = 1000, 100
+DRAWS, POINTS = 1000, 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ def budget_curve(trials: Sequence[Trial], pool: Sequence[Trial], maximise: bool)
         maximise: whether more is better.
 
     Returns:
-        N values; the band is interpolated beyond 100 of them.
+        N values; the band is interpolated beyond 50 of them.
     """
     from scipy.special import gammaln
 
@@ -57,10 +57,11 @@ def budget_curve(trials: Sequence[Trial], pool: Sequence[Trial], maximise: bool)
     value = np.array([x[n - 1 :] @ np.exp(log_choose(i[n - 1 :] - 1, n - 1) - log_choose(N, n)) for n in i])
     at = np.unique(np.geomspace(1, N, POINTS).round().astype(int)) if N > POINTS else i
     uniform = np.sort(np.random.default_rng(0).uniform(size=(DRAWS, N)), axis=1)
-    mass = lambda n: np.diff(uniform**n, prepend=0, append=1, axis=1)
-    worse = [np.quantile(mass(n) @ np.concatenate([[worst], x]), 0.025) for n in at]
-    better = [np.quantile(mass(n) @ np.concatenate([x, [best]]), 0.975) for n in at]
-    low, high = sorted((np.interp(i, at, sign * np.array(worse)), np.interp(i, at, sign * np.array(better))), key=np.sum)
+    ends = []
+    for floor, q in ((np.append(worst, x), 0.025), (np.append(x, best), 0.975)):
+        means = [floor[-1] - uniform**n @ np.diff(floor) for n in at]  # sum_i (U_(i)^n - U_(i-1)^n) floor_i, by parts
+        ends.append(np.interp(i, at, [sign * np.quantile(mean, q) for mean in means]))
+    low, high = ends[::sign]
     return BudgetCurve(i, sign * value, low, high)
 
 

@@ -79,7 +79,7 @@ def detectable(differences: np.ndarray, pairs: int) -> float:
     """The true mean difference found with 80 % power among so many pairs, from the scatter of the differences, [n].
 
     `ncp s / sqrt(n)`, where the noncentral t distribution with `n - 1` degrees and noncentrality `ncp` lies with probability
-    0.8 outside Student's two-sided limits at `0.05 / pairs`.
+    0.8 above the upper one of Student's two-sided limits at `0.05 / pairs`.
     """
     n = len(differences)
     if n < least_seeds(pairs):
@@ -98,8 +98,7 @@ def _noncentrality(n: int, level: float) -> float:
     from scipy import optimize, stats
 
     limit = stats.t.ppf(1 - level / 2, n - 1)
-    power = lambda ncp: stats.nct.sf(limit, n - 1, ncp) + stats.nct.cdf(-limit, n - 1, ncp)
-    return float(optimize.brentq(lambda ncp: power(ncp) - POWER, 0, limit * 4 + 10))
+    return float(optimize.brentq(lambda ncp: stats.nct.sf(limit, n - 1, ncp) - POWER, 0, 1.5 * limit + 2))
 
 
 def improvement(wins: float, seeds: int) -> Interval:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import comb
 
 import numpy as np
 
@@ -11,8 +12,6 @@ from fdl.compare._intervals import Interval, bootstrap, interquartile_mean, inte
 from fdl.compare._paired import Comparison
 from fdl.compare._store import RunRecord
 from fdl.compare._tuning import Trial, at_edge, choose_trial, diverged, summarise
-
-UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,8 @@ def judge(runs: Sequence[RunRecord], contestants: Sequence[str], objective: str,
     results = [_result(runs, name, objective, maximise) for name in contestants]
     results.sort(key=lambda r: (not r.test, r.diverged_final, -sign * r.mean.value if r.test else 0))
     leader, *others = results
-    behind = {c.worse: c.difference for c in compare_pairs(results, maximise) if c.better == leader.contestant}
-    return [leader, *(replace(other, behind=behind.get(other.contestant, UNKNOWN)) for other in others)]
+    pairs = comb(sum(bool(r.test) for r in results), 2)
+    return [leader, *(replace(other, behind=_difference(_paired_values(leader, other, maximise), pairs)) for other in others)]
 
 
 def compare_pairs(results: Sequence[Result], maximise: bool) -> list[Comparison]:
@@ -74,20 +73,29 @@ def compare_pairs(results: Sequence[Result], maximise: bool) -> list[Comparison]
 
 
 def _compare(better: Result, worse: Result, maximise: bool, pairs: int) -> Comparison:
-    sign = 1 if maximise else -1
-    shared = sorted(better.test.keys() & worse.test.keys())
-    d = np.array([sign * (better.test[s] - worse.test[s]) for s in shared])
+    d = _paired_values(better, worse, maximise)
     scatter = np.std(d, ddof=1) if len(d) > 1 else np.nan
     mean = d.mean() if len(d) else np.nan
     effect = mean / scatter if scatter else np.copysign(np.inf, mean) if mean else 0.0
-    won = [s for s in worse.diverged_seeds if s in better.test]
-    lost = [s for s in better.diverged_seeds if s in worse.test]
-    tied = set(better.diverged_seeds) & set(worse.diverged_seeds)
-    wins = np.sum(d > 0) + len(won) + (np.sum(d == 0) + len(tied)) / 2
+    won = len(better.test.keys() & set(worse.diverged_seeds))
+    lost = len(worse.test.keys() & set(better.diverged_seeds))
+    both = len(set(better.diverged_seeds) & set(worse.diverged_seeds))
+    wins = np.sum(d > 0) + won + (np.sum(d == 0) + both) / 2
     return Comparison(
-        better.contestant, worse.contestant, len(d), interval(d.tolist(), 1 - paired.LEVEL / pairs), paired.sign_flip(d), 1.0,
-        paired.improvement(float(wins), len(d) + len(won) + len(lost) + len(tied)), float(effect), paired.detectable(d, pairs),
+        better=better.contestant, worse=worse.contestant, seeds=len(d), difference=_difference(d, pairs),
+        p=paired.sign_flip(d), p_holm=1.0, improvement=paired.improvement(float(wins), len(d) + won + lost + both),
+        effect=float(effect), detectable=paired.detectable(d, pairs),
     )  # fmt: skip
+
+
+def _paired_values(better: Result, worse: Result, maximise: bool) -> np.ndarray:
+    """The differences by seed that both finished, positive in favour of `better`, [seeds]."""
+    shared = sorted(better.test.keys() & worse.test.keys())
+    return np.array([better.test[s] - worse.test[s] for s in shared]) * (1 if maximise else -1)
+
+
+def _difference(d: np.ndarray, pairs: int) -> Interval:
+    return interval(d.tolist(), 1 - paired.LEVEL / max(pairs, 1))
 
 
 def _result(runs: Sequence[RunRecord], name: str, objective: str, maximise: bool) -> Result:
@@ -114,8 +122,9 @@ def with_tuning(mean: Interval, seeds: int, trials: Sequence[Trial], maximise: b
 
     The `N` trials are resampled and one is chosen anew: the r-th best is the best of a resample with probability
     `((N - r + 1) / N)^N - ((N - r) / N)^N`, those that cannot be chosen coming last; resamples of them alone are left out.
-    Another trial's test mean is that of the chosen one, shifted by how far its validation mean lies behind. The ends are the
-    2.5 and 97.5 % points of this mixture of Student's t distributions. For a grid it is the luck of where its points fell.
+    Another trial's test mean is that of the chosen one, shifted by how far its validation mean lies behind. The worse end is
+    the 2.5 % point of this mixture of Student's t distributions. A resample has no trial better than the best that was run,
+    so the other end is not drawn but set as far from the mean. For a grid it is the luck of where its points fell.
     """
     from scipy import optimize, stats
 
@@ -123,13 +132,13 @@ def with_tuning(mean: Interval, seeds: int, trials: Sequence[Trial], maximise: b
     if np.isnan(mean.low) or not means:
         return mean
     weights = -np.diff((1 - np.arange(len(means) + 1) / len(trials)) ** len(trials))
-    centres = mean.value + np.asarray(means) - means[0]
+    weights /= weights.sum()
+    behind = np.abs(np.asarray(means) - means[0])
     error = (mean.high - mean.value) / stats.t.ppf(0.975, seeds - 1)
-    error = max(error, 1e-12 * (abs(mean.value) + float(np.ptp(centres))), 1e-300)  # equal seeds: nearly steps
-    far = error * stats.t.ppf(0.99, seeds - 1)
-
-    def quantile(q: float) -> float:
-        excess = lambda x: float(weights @ stats.t.cdf((x - centres) / error, seeds - 1)) / weights.sum() - q
-        return float(optimize.brentq(excess, centres.min() - far, centres.max() + far, xtol=1e-9 * error))
-
-    return Interval(mean.value, quantile(0.025), quantile(0.975))
+    if error:
+        beyond = lambda x: float(weights @ stats.t.sf((x - behind) / error, seeds - 1)) - 0.025
+        far = behind.max() + error * stats.t.ppf(0.99, seeds - 1)
+        half = float(optimize.brentq(beyond, 0, far, xtol=1e-9 * error, maxiter=1000))
+    else:
+        half = float(behind[np.searchsorted(np.cumsum(weights), 0.975)])
+    return Interval(mean.value, mean.value - half, mean.value + half)

@@ -72,7 +72,7 @@ class Study:
 
     def trials(self, contestant: str) -> list[Trial]:
         """A contestant's trials with what their tuning runs reached."""
-        return summarise(self.select("tune", contestant), self.task["objective"])
+        return list(self._trials[contestant])
 
     def default(self, contestant: str) -> Trial | None:
         """The optimizer's default hyperparameters with the tuning seeds; `None` where they were not run."""
@@ -96,8 +96,8 @@ class Study:
 
     def budget_curve(self, contestant: str) -> BudgetCurve:
         """Expected best validation objective against the number of trials."""
-        pool = [trial for name in self.contestants for trial in self.trials(name)]
-        return budget_curve(self.trials(contestant), pool, self.task["maximise"])
+        pool = [trial for trials in self._trials.values() for trial in trials]
+        return budget_curve(self._trials[contestant], pool, self.task["maximise"])
 
     def sensitivity(self, contestant: str, hyperparameter: str) -> Sensitivity:
         """How the validation objective depends on one searched hyperparameter."""
@@ -118,6 +118,10 @@ class Study:
         """Performance profiles over the targets, by the median over seeds of the steps to each."""
         median = lambda name, target: float(np.median(list(self.to_target(name, target).values()) or [np.inf]))
         return profiles({name: [median(name, target) for target in self.targets()] for name in self.contestants})
+
+    @cached_property
+    def _trials(self) -> dict[str, list[Trial]]:
+        return {name: summarise(self.select("tune", name), self.task["objective"]) for name in self.contestants}
 
     @cached_property
     def _results(self) -> list[Result]:
