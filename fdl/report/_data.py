@@ -16,6 +16,7 @@ from fdl.report._findings import Findings, Scale
 from fdl.report._tables import number, setting
 
 RUNS, POINTS = 900, 50_000  # more would weigh megabytes and blur into each other
+SHOWN = 10  # contestants that are switched on at first
 PHASES = {"final": "fresh seeds", "tune": "tuning", "default": "defaults"}
 SPLITS = ("validation", "train")
 
@@ -27,6 +28,7 @@ def figures(studies: Sequence[Findings]) -> dict[str, Any]:
     made: dict[str, Any] = {
         "contestants": contestants(studies),
         "studies": [f.label for f in studies],
+        "off": hidden(studies),
         "figures": {"final": final(studies), "budget": budget(studies)},
         "curves": curves(studies),
     }
@@ -39,6 +41,12 @@ def figures(studies: Sequence[Findings]) -> dict[str, Any]:
 
 def contestants(studies: Sequence[Findings]) -> list[str]:
     return list(dict.fromkeys(name for findings in studies for name in findings.study.contestants))
+
+
+def hidden(studies: Sequence[Findings]) -> list[str]:
+    """The keys of contestants that are switched off at first: all but the ten best of each study, where they are more."""
+    shown = {r.contestant for findings in studies for r in findings.results[:SHOWN]}
+    return [f"c{i}" for i, name in enumerate(contestants(studies)) if name not in shown]
 
 
 def hyperparameters(studies: Sequence[Findings]) -> list[str]:
@@ -103,7 +111,19 @@ def sensitivity(studies: Sequence[Findings], hyperparameter: str) -> Figure:
             tried += x
             line = {"line": "mean"} if findings.profiled(name, h) else {}
             note = "mean of the tuning seeds" + ("" if len(findings.searched[name]) == 1 else ", best trial at this value")
-            series.append({**own, **line, "x": x, "y": found.mean, "low": found.low, "high": found.high, "mark": "dot", "note": note, "between": "seeds"})
+            series.append(
+                {
+                    **own,
+                    **line,
+                    "x": x,
+                    "y": found.mean,
+                    "low": found.low,
+                    "high": found.high,
+                    "mark": "dot",
+                    "note": note,
+                    "between": "seeds",
+                }
+            )
             lost = [(at, int(n)) for at, n in zip(x, found.diverged) if n]
             if lost:
                 counts = [f"{n} diverged" for _, n in lost]
@@ -113,7 +133,7 @@ def sensitivity(studies: Sequence[Findings], hyperparameter: str) -> Figure:
                     what = "chosen" if mark == "ring" else "default hyperparameters"
                     here = {"x": [place(trial.hyperparameters[h])], "y": [trial.mean]}
                     series.append({**own, **here, "mark": mark, "note": f"{what}, mean of the tuning seeds"})
-    x_axis = {"label": hyperparameter, "scale": "log" if not known and logarithmic(tried) else "linear"}
+    x_axis: dict[str, Any] = {"label": hyperparameter, "scale": "log" if not known and logarithmic(tried) else "linear"}
     if known:
         x_axis["names"] = known
     return {"x": x_axis, "y": _axis(studies[0].scale("validation"), "validation "), "series": series}
@@ -169,7 +189,9 @@ def curves(studies: Sequence[Findings]) -> dict[str, Any]:
         for key in keys:
             curve = run.curves.get(key, [])
             longest = max(longest, len(curve))
-            curve = [curve[i] for i in np.unique(np.linspace(0, len(curve) - 1, min(limit, len(curve))).round().astype(int))] if curve else []
+            curve = (
+                [curve[i] for i in np.unique(np.linspace(0, len(curve) - 1, min(limit, len(curve))).round().astype(int))] if curve else []
+            )
             grid = grids.setdefault(tuple(step for step, _ in curve), len(grids))
             drawn.append([grid, [_short(value, 4) for _, value in curve]])
         varied = found.searched[run.contestant]
@@ -243,4 +265,3 @@ def _short(value: float, digits: int = 5) -> float | int | None:
         return None
     short = float(f"{value:.{digits}g}")
     return int(short) if short == int(short) and abs(short) < 1e15 else short
-

@@ -204,7 +204,7 @@ def _axes(rows: int, columns: int, size: tuple[float, float], share: bool = Fals
     return figure, panels
 
 
-def _looks(findings: Findings) -> dict[str, dict[str, str]]:
+def _looks(findings: Findings) -> dict[str, dict[str, Any]]:
     """One colour and dash a contestant, the same in every figure."""
     names, n = findings.study.contestants, len(COLOURS)
     return {name: {"color": COLOURS[i % n], "linestyle": DASHES[i // n % len(DASHES)]} for i, name in enumerate(names)}

@@ -144,5 +144,5 @@ class Findings:
     def _scale(self, split: str, metric: str, low: float, high: float) -> Scale:
         judged = metric == self.task["objective"]
         if (metric == "accuracy" or (judged and self.task["maximise"])) and 0 <= low <= high <= 1:
-            return Scale(metric, "error", 0.5 / max(self.task["examples"][split], 1))
+            return Scale(metric, "error", 0.5 / self.task.get("examples", {}).get(split, 5000))
         return Scale(metric, "log" if (metric == "loss" or (judged and not self.task["maximise"])) and low > 0 else "linear")

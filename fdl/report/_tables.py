@@ -1,11 +1,11 @@
-"""What a study says as rows of text, for the terminal and the page alike."""
+"""What a study says as tables of text that sort by numbers."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fdl.compare import Comparison, Interval, Result, RunRecord, Study, Trial
+from fdl.compare import Comparison, Interval, Result, RunRecord, Trial
 from fdl.report._findings import Findings
 
 
@@ -40,12 +40,7 @@ def side_by_side(studies: Sequence[Findings]) -> Table:
 
 def number(value: float) -> str:
     fixed = value == 0 or 5e-5 <= abs(value) < 1000
-    return "-" if np.isnan(value) else str(value) if np.isinf(value) else f"{value:.4f}" if fixed else f"{value:.3e}"
-
-
-def plus_minus(interval: Interval) -> str:
-    """`mean ± half width`."""
-    return number(interval.value) + ("" if np.isnan(interval.low) else f" ± {number(interval.high - interval.value)}")
+    return "-" if np.isnan(value) else f"{value:.4f}" if fixed else f"{value:.3e}"
 
 
 def setting(value: Any) -> str:
@@ -109,7 +104,7 @@ def comparisons(pairs: Sequence[Comparison]) -> Table:
             Cell(probability(pair.p), value=_finite(pair.p)),
             _interval(pair.improvement, digits=2),
             Cell(f"{pair.effect:.2f}" if np.isfinite(pair.effect) else "-", value=_finite(pair.effect)),
-            _number(pair.detectable),
+            Cell("too few seeds") if np.isinf(pair.detectable) else _number(pair.detectable),
             Cell("different" if pair.significant else "no evidence"),
         ]
         for pair in pairs
@@ -139,7 +134,9 @@ def targets(findings: Findings) -> Table:
     head = ["optimizer", *(f"{findings.task['objective']} {number(t)}" for t in findings.targets), "profile score"]
     rows = []
     for name, steps in findings.reached.items():
-        rows.append([Cell(name), *(_steps(findings, name, seeds) for seeds in steps), _number(findings.profiles.score.get(name, np.nan), 3)])
+        rows.append(
+            [Cell(name), *(_steps(findings, name, seeds) for seeds in steps), _number(findings.profiles.score.get(name, np.nan), 3)]
+        )
     return Table(head, rows)
 
 
@@ -161,7 +158,18 @@ def costs(findings: Findings) -> Table:
 
 def space(findings: Findings) -> Table:
     """One row a contestant: its optimizer, what is searched, what is fixed, and the budget it had."""
-    head = ["contestant", "optimizer", "searched", "fixed", "trials", "tuning runs", "diverged", "ended early", "gradient evaluations", "apart"]
+    head = [
+        "contestant",
+        "optimizer",
+        "searched",
+        "fixed",
+        "trials",
+        "tuning runs",
+        "diverged",
+        "ended early",
+        "gradient evaluations",
+        "apart",
+    ]
     rows = []
     for name, card in findings.plan["contestants"].items():
         given = card["hyperparameters"]
@@ -208,40 +216,6 @@ def duration(seconds: float) -> str:
         if seconds < 600 * size or unit == "s":
             break
     return f"{seconds / 60:.0f} min" if seconds >= 600 else f"{seconds / size:.3g} {unit}"
-
-
-def table(study: Study) -> Any:
-    """The results as a `rich` table that fits 80 columns: the headline above, notes and what the columns mean below."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    found = Findings(study)
-    rows = [(r, settings(r.chosen, found.searched[r.contestant]), r.diverged_tuning + r.diverged_final) for r in found.results]
-    said = [f"{r.contestant}: {'; '.join(notes(r))}." for r in found.results if notes(r)]
-    shown = RichTable(
-        title=Text(found.headline, "bold"), title_justify="left", caption_justify="left", width=79,
-        caption=Text("\n".join([*said, summary(study)])), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
-    )  # fmt: skip
-    for name in ("optimizer", "chosen", "test, 95 %", "behind leader", *(["diverged"] if any(lost for *_, lost in rows) else [])):
-        words = name in ("optimizer", "chosen")
-        shown.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
-    for r, chosen, lost in rows:
-        behind = "-" if not r.test else "leader" if r.behind is None else plus_minus(r.behind)
-        cells = (r.contestant, chosen, plus_minus(r.mean), behind, f"{lost} of {r.tuning_runs + r.final_runs}" if lost else "")
-        shown.add_row(*map(Text, cells[: len(shown.columns)]))  # Text: a name is no markup
-    return shown
-
-
-def summary(study: Study) -> str:
-    """What was measured, in a few sentences."""
-    plan, task = study.manifest["plan"], study.task
-    return (
-        f"{task['objective']} on {task['name']}: chosen on validation among {plan['trials']} trials with {plan['seeds']} seeds, "
-        f"then judged on test with {plan['final_seeds']} fresh seeds. "
-        "Mean ± 95 % confidence interval (Student's t); behind the leader: paired by seed, all intervals holding "
-        "together at 95 %; one that holds 0 is no evidence of a difference."
-    )
 
 
 def _interval(interval: Interval, digits: int = 4) -> Cell:

@@ -3,7 +3,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const several = data.studies.length > 1;
-  const off = new Set(); // "c0": the first contestant, "s1": the second study
+  const off = new Set(data.off); // "c0": the first contestant, "s1": the second study
   const tip = document.getElementById("tip");
   const NS = "http://www.w3.org/2000/svg";
   const COLOURS = 10, LINES = 4; // classes c0.. and dash0.. of the style sheet
@@ -20,6 +20,8 @@
     parent.append(made);
     return made;
   };
+
+  const cut = (text, length) => (text.length > length ? text.slice(0, Math.max(1, length - 1)) + "…" : text);
 
   // Numbers and axes
   const format = (v) => {
@@ -60,7 +62,7 @@
     if (axis.names) return [-0.6, axis.names.length - 0.4];
     if (axis.range) return axis.range;
     const place = shown(axis), all = values.map(place).filter(Number.isFinite).sort((a, b) => a - b);
-    if (!all.length) return [0, 1];
+    if (!all.length) return null;
     let [low, high] = [all[0], all[all.length - 1]];
     const usual = all[Math.floor(0.98 * (all.length - 1))]; // a few runs on their way to infinity must not flatten the others
     if (axis.scale !== "linear" && high > usual + 2) high = usual + 1;
@@ -78,12 +80,13 @@
     const rows = figure.y.names, width = Math.max(host.clientWidth, 260);
     const height = rows ? 56 + (rows.length > 12 ? 26 : 38) * Math.max(rows.length, 2) : Math.round(Math.min(figure.height || 400, Math.max(250, width * 0.55)));
     const longest = rows ? Math.max(...rows.map((name) => name.length), 0) : 0;
-    const left = rows ? Math.min(width * 0.36, longest * 7.2 + 14) : 64;
+    const left = rows ? Math.min(width * 0.36, longest * 7.9 + 14) : 64;
     const box = { left, right: width - 14, top: 12, bottom: height - 42 };
-    const series = figure.series.filter(visible);
+    const series = rows ? figure.series : figure.series.filter(visible);
     const [xs, ys] = ["x", "y"].map((k) => series.flatMap((s) => (Array.isArray(s[k]) && !s.loose ? s[k] : [])).filter((v) => v !== null));
     const ends = series.flatMap((s) => (s.low ? [...s.low, ...s.high] : [])).filter((v) => v !== null);
-    const [x0, x1] = extent(figure.x, xs), [y0, y1] = extent(figure.y, ys.concat(ends));
+    const [reachX, reachY] = [extent(figure.x, xs), extent(figure.y, ys.concat(ends))];
+    const [x0, x1] = reachX || [0, 1], [y0, y1] = reachY || [0, 1];
     const placeX = shown(figure.x), placeY = shown(figure.y), down = Boolean(rows);
     const toX = (at) => box.left + ((at - x0) / (x1 - x0)) * (box.right - box.left);
     const toY = (at) => (down ? box.top + ((at - y0) / (y1 - y0)) * (box.bottom - box.top) : box.bottom - ((at - y0) / (y1 - y0)) * (box.bottom - box.top));
@@ -92,18 +95,20 @@
     const root = svg(host, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": host.dataset.alt });
     const clip = "clip-" + host.dataset.figure;
     svg(svg(svg(root, "defs"), "clipPath", { id: clip }), "rect", { x: box.left - 6, y: box.top - 6, width: box.right - box.left + 12, height: box.bottom - box.top + 12 });
-    for (const [at, text] of ticks(figure.x, x0, x1, (box.right - box.left) / (figure.x.scale === "linear" ? 64 : 50))) {
+    for (const [at, text] of reachX ? ticks(figure.x, x0, x1, (box.right - box.left) / (figure.x.scale === "linear" ? 64 : 50)) : []) {
       svg(root, "line", { class: "grid", x1: toX(at), x2: toX(at), y1: box.top, y2: box.bottom });
       svg(root, "text", { x: toX(at), y: box.bottom + 16, "text-anchor": "middle" }, text);
     }
-    for (const [at, text] of ticks(figure.y, y0, y1, (box.bottom - box.top) / 45)) {
+    for (const [at, text] of reachY ? ticks(figure.y, y0, y1, (box.bottom - box.top) / 45) : []) {
       if (!rows) svg(root, "line", { class: "grid", x1: box.left, x2: box.right, y1: toY(at), y2: toY(at) });
-      const fits = Math.floor((box.left - 12) / 7), short = text.length > fits ? text.slice(0, fits - 1) + "…" : text;
+      const short = cut(text, (box.left - 12) / 7.7);
       const label = svg(root, "text", { class: rows ? "row" : "", x: box.left - 8, y: toY(at) + 4, "text-anchor": "end" }, short);
       if (short !== text) svg(label, "title", {}, text);
     }
-    svg(root, "text", { class: "label", x: (box.left + box.right) / 2, y: height - 6, "text-anchor": "middle" }, figure.x.label);
-    if (!rows) svg(root, "text", { class: "label", transform: `translate(13 ${(box.top + box.bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, figure.y.label);
+    svg(root, "text", { class: "label", x: (box.left + box.right) / 2, y: height - 6, "text-anchor": "middle" }, cut(figure.x.label, (box.right - box.left) / 8));
+    if (!rows) svg(root, "text", { class: "label", transform: `translate(13 ${(box.top + box.bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, cut(figure.y.label, (box.bottom - box.top) / 7));
+
+    if (!reachX || !reachY) svg(root, "text", { class: "row", x: (box.left + box.right) / 2, y: (box.top + box.bottom) / 2, "text-anchor": "middle" }, "nothing finite to show");
 
     const plot = svg(root, "g", { "clip-path": `url(#${clip})` }), hits = [];
     const path = (x, y, step = false) => { // a line with gaps where a value is missing
@@ -140,7 +145,7 @@
     const move = (event) => {
       const frame = root.getBoundingClientRect(), scale = width / frame.width;
       const [mx, my] = [(event.clientX - frame.left) * scale, (event.clientY - frame.top) * scale];
-      let best = null, least = 45 ** 2;
+      let best = null, least = 60 ** 2;
       for (const hit of hits) {
         const far = (hit.a - mx) ** 2 + (hit.b - my) ** 2;
         if (far < least) [best, least] = [hit, far];

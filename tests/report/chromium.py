@@ -44,7 +44,7 @@ class Chromium:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
-    def open(self, path, width=1280, height=900, scheme="light", mobile=False):
+    def open(self, path, width=1280, height=900, scheme="light", mobile=False, wait=True):
         """Loads a file in a window of this size."""
         self.errors.clear()
         self.requests.clear()
@@ -54,7 +54,8 @@ class Chromium:
         self.call("Page.navigate", url=f"file://{path}")
         while not self._loaded:
             self._receive()
-        self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        if wait:  # until the script has drawn
+            self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def evaluate(self, expression):
         """The value of a JavaScript expression in the page."""
@@ -71,7 +72,9 @@ class Chromium:
 
     def key(self, key):
         for event in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=event, key=key, code=key, windowsVirtualKeyCode=13, text="\r" if event == "keyDown" else "")
+            self.call(
+                "Input.dispatchKeyEvent", type=event, key=key, code=key, windowsVirtualKeyCode=13, text="\r" if event == "keyDown" else ""
+            )
 
     def screenshot(self, path, whole=True):
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=whole)

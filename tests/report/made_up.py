@@ -8,9 +8,9 @@ import numpy as np
 from fdl.compare import RunRecord, Study
 
 
-def invented(
+def made_up(
     names, folder, *, space=("lr",), trials=5, seeds=2, final_seeds=5, steps=100, every=10, objective="accuracy",
-    diverged=(), defaults=True, costs=True, stop=False, values=lambda h, u: 10 ** (4 * u - 4), changes=None,
+    diverged=(), defaults=True, costs=True, stop=False, values=lambda h, u: 10 ** (4 * u - 4), prior="0.0001 to 1, log",
 ):  # fmt: skip
     """A study in `folder`: contestants get worse in the order of `names`; the middle trial is best.
 
@@ -19,7 +19,7 @@ def invented(
         diverged: pairs (name, trial) whose runs all diverge.
         stop: whether successive halving ended half of the tuning runs.
         values: a hyperparameter's value at a quantile.
-        changes: entries of the manifest's plan to be changed.
+        prior: the text of it in the plan.
     """
     runs, maximise = [], objective == "accuracy"
     for i, name in enumerate(names):
@@ -39,13 +39,16 @@ def invented(
                     floor = 0.02 + 0.3 * badness[trial] + 0.02 * (phase == "default") + 0.003 * np.random.default_rng(seed).normal()
                     error = np.clip(floor + 0.7 * np.exp(-6 * at / steps) + 0.002 * rng.normal(size=len(at)), 1e-3, 1)
                     error[at >= 0.6 * steps] = np.where(lost, np.nan, error[at >= 0.6 * steps])
-                    curves = {(split, "loss"): list(zip(at.tolist(), (2 * error * scale).tolist())) for split, scale in (("train", 0.8), ("validation", 1))}
+                    curves = {
+                        (split, "loss"): list(zip(at.tolist(), (2 * error * scale).tolist()))
+                        for split, scale in (("train", 0.8), ("validation", 1))
+                    }
                     curves["validation", "accuracy"] = list(zip(at.tolist(), (1 - error).tolist()))
                     if phase == "final":
                         curves["test", "loss"], curves["test", "accuracy"] = curves["validation", "loss"][-1:], [(steps, 1 - error[-1])]
                     record = (phase, name, trial, seed, hyperparameters, math.ceil(0.6 * steps) if lost else None, curves, stopped)
                     runs.append(RunRecord(*record))
-    priors = {h: "0.0001 to 1, log" for h in space}
+    priors = dict.fromkeys(space, prior)
     plan = {
         "task": {
             "name": "invented", "dataset": "none", "source": "nowhere", "licence": "", "examples": {"train": 1000, "validation": 500, "test": 500},
@@ -57,7 +60,7 @@ def invented(
         "halving": 2 if stop else None,
     }  # fmt: skip
     manifest = {
-        "plan": {**plan, **(changes or {})},
+        "plan": plan,
         "environment": {"versions": {"jax": "0"}, "platform": "p", "device": "d", "cores": 2, "layout": {"threads": 2, "chunk": 1}},
         "seconds": 12.3,
     }
