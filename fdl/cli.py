@@ -128,20 +128,24 @@ def compare(
     print(f"\n{study.manifest['seconds']:.0f} s; report: {page}")
 
 
-def regenerate(folder: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Write a study's report and print its table again, from its records.
+def regenerate(folders: Annotated[tuple[Path, ...], tyro.conf.Positional], output: Path = Path("comparison.html")) -> None:
+    """Write a study's report and print its table again, from its records; several studies on one page.
 
     Args:
-        folder: a study's folder
+        folders: of one study, or of several to put side by side
+        output: the page of several studies
     """
     from rich.console import Console
 
     from fdl import report
     from fdl.compare import Study
 
-    study = Study.load(folder)
-    page = report.write(study)
-    Console().print(report.table(study))
+    if not folders:
+        raise FdlError("report", "no folder", "a study's folder, or several")
+    studies = [Study.load(folder) for folder in folders]
+    page = report.write(studies[0]) if len(studies) == 1 else report.write_comparison(studies, output)
+    for study in studies:
+        Console().print(report.table(study))
     print(f"\nreport: {page}")
 
 
