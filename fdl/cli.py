@@ -1,10 +1,11 @@
 """The commands: they read options, call the floors below and print."""
 
 import dataclasses
+import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -16,6 +17,12 @@ Rate = Annotated[float | None, tyro.conf.arg(metavar="RATE", help_behavior_hint=
 Steps = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the task's own)")]
 Optimizers = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="(default: all six)")]
 RunFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: a new one under runs/)")]
+Contestants = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: --optimizers)")]
+Halving = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: every trial to its end)")]
+Workers = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one a core)")]
+Chunk = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: by size and a timed probe)")]
+Memory = Annotated[float | None, tyro.conf.arg(metavar="GIB", help_behavior_hint="(default: half of what there is)")]
+Cluster = Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="(default: this machine alone)")]
 DataFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: downloaded once into a cache)")]
 StudyFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: a new one under studies/)")]
 
@@ -63,35 +70,60 @@ def train(
 def compare(
     task: Task,
     optimizers: Optimizers = (),
+    contestants: Contestants = None,
     trials: int = 9,
     seeds: int = 3,
     final_seeds: int = 10,
     steps: Steps = None,
+    sampler: Literal["auto", "grid", "sobol", "halton"] = "auto",
+    halving: Halving = None,
     folder: StudyFolder = None,
     data_dir: DataFolder = None,
+    how: Literal["threads", "processes"] = "threads",
+    workers: Workers = None,
+    chunk: Chunk = None,
+    memory: Memory = None,
+    cluster: Cluster = None,
 ) -> None:
-    """Compare optimizers on a task: tune each one's learning rate, judge the best with fresh seeds, write a report.
+    """Compare optimizers on a task: tune each one's hyperparameters, judge the best with fresh seeds, write a report.
 
     Args:
         task: digits-cnn, digits-mlp, vowels-lstm, quadratic-deep, mnist-logreg, mnist-mlp, mnist-2c2d, fmnist-logreg,
             fmnist-mlp, fmnist-2c2d or cifar10-3c3d
-        optimizers: sgd, momentum, adagrad, adadelta, rmsprop or adam
-        trials: learning rates for each optimizer, evenly on a logarithmic scale
-        seeds: runs of each rate, to choose one
-        final_seeds: fresh runs of the chosen rate, to judge it
+        optimizers: sgd, momentum, adagrad, adadelta, rmsprop, adam, optax.NAME, or MODULE:NAME
+        contestants: TOML file with optimizers and their search spaces
+        trials: points of each optimizer's search space
+        seeds: runs of each trial, to choose one
+        final_seeds: fresh runs of the chosen trial, to judge it
         steps: optimizer steps of a run
+        sampler: how points are chosen; auto: a grid for one hyperparameter, Sobol's points for more
+        halving: successive halving's factor
         folder: the study's folder; a study that is in it is continued
         data_dir: folder of the data set's files, where the task's data does not come with fdl
+        how: whether runs are trained by threads or by processes
+        workers: how many of them
+        chunk: runs mapped into one program
+        memory: GiB that programs may take together
+        cluster: address of a Dask scheduler, or local:N
     """
     from rich.console import Console
 
     from fdl import compare as comparing
     from fdl import report
 
-    contestants = {name: choose("--optimizers", name, comparing.classics) for name in optimizers} or comparing.classics
     problem = _task(task, steps, data_dir)
-    place = folder or _fresh("studies", task)
-    study = comparing.study(problem, contestants, folder=place, trials=trials, seeds=seeds, final_seeds=final_seeds)
+    made = {name: comparing.by_name(name, "--optimizers") for name in optimizers}
+    made |= comparing.from_toml(contestants, problem) if contestants else {}
+    for name, value in {"--workers": workers, "--chunk": chunk}.items():
+        if value is not None:
+            check_positive(name, value, int)
+    if memory is not None:
+        check_positive("--memory", memory)
+    study = comparing.study(
+        problem, made or comparing.classics, folder=folder or _fresh("studies", task), trials=trials, seeds=seeds,
+        final_seeds=final_seeds, sampler=sampler, halving=halving, how=how, workers=workers, chunk=chunk,
+        memory=memory and memory * 2**30, cluster=cluster,
+    )  # fmt: skip
     page = report.write(study)
     Console().print(report.table(study))
     print(f"\n{study.manifest['seconds']:.0f} s; report: {page}")
@@ -114,6 +146,17 @@ def regenerate(folder: Annotated[Path, tyro.conf.Positional]) -> None:
     print(f"\nreport: {page}")
 
 
+def export(folder: Annotated[Path, tyro.conf.Positional]) -> None:
+    """Write a study's records as CSV, a row a measurement, and JSON lines, an object a run.
+
+    Args:
+        folder: a study's folder
+    """
+    from fdl import compare as comparing
+
+    print("\n".join(map(str, comparing.export(comparing.Study.load(folder)))))
+
+
 def _task(name: str, steps: int | None, data_dir: Path | None) -> Any:
     from fdl import tasks
 
@@ -131,7 +174,8 @@ def _fresh(parent: str, name: str) -> Path:
 
 def main() -> None:
     """The `fdl` command. A user's mistake ends it with one message and exit code 2."""
-    commands: dict[str, Any] = {"compare": compare, "train": train, "report": regenerate}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what Ctrl-C does
+    commands: dict[str, Any] = {"compare": compare, "train": train, "report": regenerate, "export": export}
     try:
         tyro.extras.subcommand_cli_from_dict(
             commands, prog="fdl", description="Functional deep learning in JAX: train models, compare optimizers."

@@ -1,104 +1,103 @@
-"""Runs a list of jobs, on every core of a CPU or mapped on an accelerator."""
+"""Runs a study's jobs by anything that has `submit`: threads, processes, a cluster."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, ThreadPoolExecutor, wait
 from threading import Event
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
-import jax
-import numpy as np
-
-from fdl.compare import space
 from fdl.compare._plan import Job
-from fdl.compare._store import RunRecord
-from fdl.tasks import Task
-from fdl.train import Trainer
+from fdl.compare._work import Pending, Worker, family
+from fdl.core import FdlError
 
-ACCELERATOR_CHUNK = 32  # runs mapped into one program
-SMALL = 1e8  # FLOPs of a batch's forward pass; digits-cnn has 1e7 and runs 1.4 times as fast without the fast options
+PATIENCE = 600.0  # seconds without any chunk's end after which workers count as hung, and at least ten times the longest chunk
+ATTEMPTS = 5  # lost workers in a row, without a chunk's end between, that end a study
 
-
-class Layout(NamedTuple):
-    """How a study's runs are laid out: fixed before the first, for another layout gives other bits."""
-
-    threads: int
-    """How many programs run at the same time."""
-    chunk: int
-    """How many runs each maps."""
-    fast: bool
-    """Whether they are compiled with the backend's fast options, as `fdl.jit` takes it."""
+Segment = Callable[[int], None]
 
 
-def layout(task: Task) -> Layout:
-    """On CPU unmapped programs from a thread a core, on an accelerator one program that maps many runs.
+class Backend(Protocol):
+    """Where chunks are trained."""
 
-    Mapping gains nothing on CPU for convolutions, and without it a run's bits do not depend on what runs beside it.
-    """
-    if jax.default_backend() != "cpu":
-        return Layout(1, ACCELERATOR_CHUNK, True)
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Layout(threads, 1, threads == 1 or task.summary().total.flops > SMALL)
+    def submit(self, chunk: Sequence[Pending], until: int | None, segment: Segment) -> Future[list[Pending]]: ...
+
+    def renew(self) -> None:
+        """Replaces workers that died or hang; what was submitted is submitted again."""
+
+    def close(self) -> None:
+        """Ends the workers; what they are at is lost."""
 
 
-class Executor:
-    """Threads that compile and run; leaving it by an exception, Ctrl-C included, ends them at their next segment.
+class Threads:
+    """Threads of this process, which share data and programs; each ends at its next segment once closed."""
 
-    Args:
-        trainer: the task made ready.
-        threads: how many programs run at the same time.
-    """
+    def __init__(self, worker: Worker, workers: int) -> None:
+        self.worker, self._pool, self._stop = worker, ThreadPoolExecutor(workers), Event()
 
-    def __init__(self, trainer: Trainer, threads: int) -> None:
-        self._trainer, self._pool, self._stop = trainer, ThreadPoolExecutor(threads), Event()
-        self.programs: dict[str, Any] = {}
+    def submit(self, chunk: Sequence[Pending], until: int | None, segment: Segment) -> Future[list[Pending]]:
+        return self._pool.submit(self.worker.run, chunk, until, segment, self._stop.is_set)
 
-    def __enter__(self) -> "Executor":
-        return self
+    def missing(self, pending: Iterable[Pending]) -> list[Job]:
+        """A job of each family that has no program yet."""
+        first = {family(p.job): p.job for p in pending}
+        return [job for job in first.values() if not self.worker.has(job)]
 
-    def __exit__(self, kind: Any, *_: Any) -> None:
+    def compile(self, jobs: Iterable[Job], done: Callable[[], None]) -> None:
+        """Their programs, side by side; `done` is called after each."""
+        futures = [self._pool.submit(self.worker.program, job) for job in jobs]
+        for future in futures:
+            future.add_done_callback(lambda _: done())
+        wait(futures, return_when="FIRST_EXCEPTION")
+        for future in futures:
+            future.result()
+
+    def renew(self) -> None:
+        raise FdlError("study", f"no chunk ended in {PATIENCE:.0f} s", "workers that go on", "Choose --how processes to survive hung runs.")
+
+    def close(self) -> None:
         self._stop.set()
         self._pool.shutdown(cancel_futures=True)
 
-    def compile(self, families: dict[str, Any], done: Callable[[str], None]) -> None:
-        """One program for each family, given by any member of it; `done` is told each name."""
-        futures = {self._pool.submit(self._trainer.compile, [o] * self._trainer.chunk): name for name, o in families.items()}
-        for future in as_completed(futures):
-            self.programs[futures[future]] = future.result()
-            done(futures[future])
 
-    def run(self, jobs: Sequence[Job], segment: Callable[[int], None]) -> Iterator[RunRecord]:
-        """Yields each job's record as it ends; `segment` is told the steps done, from several threads."""
-        chunks: list[list[Job]] = []
-        for name in dict.fromkeys(job.contestant for job in jobs):
-            family, size = [job for job in jobs if job.contestant == name], self._trainer.chunk
-            chunks += [family[i : i + size] for i in range(0, len(family), size)]
-        futures: list[Future[list[RunRecord]]] = [self._pool.submit(self._chunk, chunk, segment) for chunk in chunks]
-        for future in as_completed(futures):
-            yield from future.result()
+def execute(
+    backend: Backend, chunk: int, pending: Sequence[Pending], until: int | None, segment: Segment, patience: float = PATIENCE
+) -> Iterator[list[Pending]]:
+    """Trains everything that is pending and yields it chunk by chunk, as chunks end.
 
-    def _chunk(self, jobs: list[Job], segment: Callable[[int], None]) -> list[RunRecord]:
-        padded = jobs + [jobs[-1]] * (self._trainer.chunk - len(jobs))  # a chunk of another size would be another program
-        curves: list[dict[tuple[str, str], list[tuple[int, float]]]] = [{} for _ in jobs]
+    A worker that dies, or all of them hanging, costs the chunks that were under way: they are trained again.
+    """
+    chunks: list[list[Pending]] = []
+    families: dict[Any, list[Pending]] = {}
+    for one in pending:
+        families.setdefault((family(one.job), one.progress is None), []).append(one)
+    rows = [[members[i : i + chunk] for i in range(0, len(members), chunk)] for members in families.values()]
+    while any(rows):  # one of each family in turn: workers that compile for themselves do it side by side
+        chunks += [row.pop(0) for row in rows if row]
+    futures = {backend.submit(one, until, segment): one for one in chunks}
+    lost, longest, last = 0, 0.0, time.monotonic()
+    while futures:
+        ended, _ = wait(futures, timeout=max(patience, 10 * longest), return_when=FIRST_COMPLETED)
+        failed = not ended
+        for future in ended:
+            try:
+                done = future.result()
+            except (BrokenExecutor, CancelledError, ConnectionError):
+                failed = True
+                continue
+            longest, last, lost = max(longest, time.monotonic() - last), time.monotonic(), 0
+            del futures[future]
+            yield done
+        if failed:
+            lost += 1
+            if lost > ATTEMPTS:
+                raise FdlError(
+                    "study", f"workers lost {lost} times, one after another", "workers that finish a chunk", "Is there memory enough?"
+                )
+            backend.renew()
+            futures = {backend.submit(one, until, segment): one for one in futures.values()}
 
-        def note(step: int, split: str, measured: dict[str, np.ndarray]) -> None:
-            for metric, values in measured.items():
-                for curve, value in zip(curves, values):
-                    curve.setdefault((split, metric), []).append((step, float(value)))
 
-        task, program = self._trainer.task, self.programs[jobs[0].contestant]
-        step = 0
-        for progress, measured in self._trainer.run(program, [j.optimizer for j in padded], [j.seed for j in padded]):
-            if self._stop.is_set():
-                return []
-            step += task.evaluate_every
-            for split, values in measured.items():
-                note(step, split, values)
-            segment(task.evaluate_every * len(jobs))
-        if jobs[0].phase == "final":
-            note(step, "test", self._trainer.test(progress))
-        at = [int(n) or None for n in np.asarray(progress.diverged_at)]
-        return [
-            RunRecord(j.phase, j.contestant, j.trial, j.seed, {k: float(v) for k, v in space.hyperparameters(j.optimizer).items()}, d, c)
-            for j, d, c in zip(jobs, at, curves)
-        ]
+def cores() -> int:
+    """Of this machine, that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

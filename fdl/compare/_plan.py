@@ -1,16 +1,18 @@
 """What a study will do: every run of it, before the first is compiled."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from fdl import optim
 from fdl.compare import space
-from fdl.core import FdlError, check_positive
-from fdl.tasks import Task
+from fdl.compare._contestants import Contestant
+from fdl.core import FdlError, check_positive, choose
+from fdl.train import Trainable
 
 FIRST_FINAL_SEED = 1000  # tuning seeds count from 0: those that choose never judge
+DEFAULT_TRIAL = -1  # the number of the trial in which nothing is searched
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,10 @@ class Job:
     seed: int
     optimizer: Any
 
+    @property
+    def id(self) -> tuple[str, str, int, int]:
+        return self.phase, self.contestant, self.trial, self.seed
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -30,17 +36,23 @@ class Plan:
 
     Args:
         task: what they train.
-        contestants: optimizers with distributions among their leaves, by name.
-        trials: points in each searched dimension.
+        contestants: by name.
+        trials: of each contestant that searches something.
         seeds: tuning runs of each trial, with seeds 0, 1, ...
         final_seeds: runs of each contestant's chosen trial, with seeds 1000, 1001, ...
+        sampler: as `space.trials` takes it; so is `sampler_seed`.
+        halving: successive halving's factor: at steps / halving, steps / halving^2, ... only so small a share of a
+            contestant's trials goes on. `None`: every trial is trained to its end.
     """
 
-    task: Task
-    contestants: dict[str, Any]
+    task: Trainable
+    contestants: dict[str, Contestant]
     trials: int
     seeds: int
     final_seeds: int
+    sampler: space.Sampler = "auto"
+    sampler_seed: int = 0
+    halving: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("trials", "seeds", "final_seeds"):
@@ -49,70 +61,103 @@ class Plan:
             raise FdlError("seeds", str(self.seeds), f"at most {FIRST_FINAL_SEED}")
         if self.final_seeds < 2:
             raise FdlError("final_seeds", str(self.final_seeds), "at least 2, for an interval")
+        choose("sampler", self.sampler, dict.fromkeys(("auto", "grid", "sobol", "halton")))
+        if self.halving is not None and (not isinstance(self.halving, int) or self.halving < 2):
+            raise FdlError("halving", repr(self.halving), "a whole number, at least 2")
         if not self.contestants:
             raise FdlError("contestants", "none", "at least one optimizer")
-        counts = {name: len(grid) for name, grid in self.grids.items()}
-        if len(set(counts.values())) > 1:
-            found = ", ".join(f"{name} {count}" for name, count in counts.items())
-            raise FdlError("contestants", f"unequal numbers of trials ({found})", "equal budgets", "Search as many dimensions in each.")
+        budgets = {name: t.steps * t.batch_size * self.gradients(name) for name, t in self.tasks.items()}
+        if len(set(budgets.values())) > 1:
+            found = ", ".join(f"{name} {count:,}" for name, count in budgets.items())
+            raise FdlError("contestants", f"unequal gradient evaluations a run ({found} examples)", "equal budgets", "Change their steps.")
+        _ = self.spaces
 
-    @property
-    def grids(self) -> dict[str, list[Any]]:
-        """Each contestant's trials, by name."""
-        return {name: space.grid(optimizer, self.trials) for name, optimizer in self.contestants.items()}
+    @cached_property
+    def spaces(self) -> dict[str, list[Any]]:
+        """Each contestant's trials, by name; one that searches nothing has one."""
+        make = lambda optimizer: space.trials(optimizer, self.trials, self.sampler, self.sampler_seed)
+        return {name: make(contestant.optimizer) for name, contestant in self.contestants.items()}
+
+    @cached_property
+    def tasks(self) -> dict[str, Trainable]:
+        """What each contestant trains: with `k` gradients a step it has a `k`-th of the steps."""
+        return {name: self._task(name) for name in self.contestants}
+
+    def _task(self, name: str) -> Trainable:
+        task, k = self.contestants[name].task or self.task, self.gradients(name)
+        for what in ("name", "objective", "maximise"):
+            if getattr(task, what) != getattr(self.task, what):
+                raise FdlError(
+                    f"contestant {name}, its task's {what}", repr(getattr(task, what)), f"the study's, {getattr(self.task, what)!r}"
+                )
+        if k == 1:
+            return task
+        if task.evaluate_every % k:
+            raise FdlError(
+                f"task {task.name}, evaluate_every", str(task.evaluate_every), f"a multiple of {k}, the gradients that {name} takes a step"
+            )
+        return replace(task, steps=task.steps // k, evaluate_every=task.evaluate_every // k)  # type: ignore[type-var]
+
+    def gradients(self, name: str) -> int:
+        """How many gradients the contestant's optimizer takes a step; 1 where it does not say."""
+        return getattr(self.contestants[name].optimizer, "gradients_per_step", 1)
 
     def tune(self) -> list[Job]:
-        """Every trial with every tuning seed."""
-        grids = self.grids.items()
-        return [Job("tune", name, i, seed, o) for name, grid in grids for i, o in enumerate(grid) for seed in range(self.seeds)]
+        """Every trial with every tuning seed, and each optimizer's own default."""
+        jobs = []
+        for name, trials in self.spaces.items():
+            jobs += [Job("tune", name, i, seed, optimizer) for i, optimizer in enumerate(trials) for seed in range(self.seeds)]
+            default = space.defaults(self.contestants[name].optimizer)
+            if default is not None:
+                jobs += [Job("default", name, DEFAULT_TRIAL, seed, default) for seed in range(self.seeds)]
+        return jobs
+
+    def rungs(self, name: str) -> list[tuple[int, int]]:
+        """`(step, trials that go on)` of successive halving, first to last; none where every trial is trained to its end."""
+        task, count, eta, powers = self.tasks[name], len(self.spaces[name]), self.halving, [1]
+        while eta and task.steps // (powers[-1] * eta) >= task.evaluate_every and powers[-1] * eta <= count:
+            powers.append(powers[-1] * eta)
+        measured = lambda step: step // task.evaluate_every * task.evaluate_every
+        return [(measured(task.steps // p), -(-count * p // (powers[-1] * eta))) for p in reversed(powers[1:])] if eta else []
 
     def final(self, chosen: Mapping[str, int]) -> list[Job]:
         """Each contestant's chosen trial with fresh seeds."""
         seeds = range(FIRST_FINAL_SEED, FIRST_FINAL_SEED + self.final_seeds)
-        return [Job("final", name, i, seed, self.grids[name][i]) for name, i in chosen.items() for seed in seeds]
+        return [Job("final", name, i, seed, self.spaces[name][i]) for name, i in chosen.items() for seed in seeds]
 
     def card(self) -> dict[str, Any]:
         """The plan as JSON: what two studies must agree in to be one."""
-        task, data = self.task, self.task.dataset
-        layers = task.summary()
+        task = _task_card(self.task)
         card = {
-            "task": {
-                "name": task.name,
-                "dataset": data.name,
-                "source": data.source,
-                "licence": data.licence,
-                "examples": {split: len(getattr(data, split)) for split in ("train", "validation", "test")},
-                "model": [f"{row.path} {row.layer} {row.shapes}" for row in layers.rows],
-                "parameters": layers.total.params,
-                "batch_size": task.batch_size,
-                "steps": task.steps,
-                "evaluate_every": task.evaluate_every,
-                "objective": task.objective,
-                "maximise": task.maximise,
-            },
+            "task": task,
             "contestants": {
-                name: {"optimizer": type(o).__name__, "hyperparameters": {k: _readable(v) for k, v in space.hyperparameters(o).items()}}
-                for name, o in self.contestants.items()
+                name: {
+                    "optimizer": type(c.optimizer).__name__,
+                    "hyperparameters": {k: _readable(v) for k, v in space.hyperparameters(c.optimizer).items()},
+                    "trials": len(self.spaces[name]),
+                    "gradients_per_step": self.gradients(name),
+                    "task": _differing(self.tasks[name], self.task, task),
+                }
+                for name, c in self.contestants.items()
             },
             "trials": self.trials,
             "seeds": self.seeds,
             "final_seeds": self.final_seeds,
+            "sampler": self.sampler,
+            "sampler_seed": self.sampler_seed,
+            "halving": self.halving,
         }
         return json.loads(json.dumps(card))
 
 
-def name_contestants(contestants: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
-    """Contestants by name: those given, or each optimizer's own."""
-    if isinstance(contestants, Mapping):
-        return {name: optim.as_pytree(optimizer) for name, optimizer in contestants.items()}
-    contestants = [optim.as_pytree(optimizer) for optimizer in contestants]
-    names = [optimizer.name for optimizer in contestants]
-    double = sorted({name for name in names if names.count(name) > 1})
-    if double:
-        fix = 'Name them: {"adam": optim.Adam(...), "adam, b2 = 0.99": optim.Adam(b2=0.99, ...)}.'
-        raise FdlError("contestants", "two called " + ", ".join(double), "a name of its own for each", fix)
-    return dict(zip(names, contestants))
+def _task_card(task: Trainable) -> dict[str, Any]:
+    budget = ("batch_size", "steps", "evaluate_every", "objective", "maximise")
+    return {"name": task.name, **task.card(), **{name: getattr(task, name) for name in budget}}
+
+
+def _differing(task: Trainable, base: Trainable, card: dict[str, Any]) -> dict[str, Any]:
+    return {} if task is base else {name: value for name, value in _task_card(task).items() if value != card[name]}
 
 
 def _readable(value: Any) -> str | float:
-    return str(value) if space.is_distribution(value) else float(value)
+    return str(value) if space.is_distribution(value) or isinstance(value, str) else float(value)

@@ -2,24 +2,33 @@
 
 import json
 import math
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from fdl.core._io import open_database, transaction
+from fdl.core import FdlError
+from fdl.core._io import open_database, read, transaction
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL);  -- values are JSON
+CREATE TABLE IF NOT EXISTS manifest (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL,            -- JSON
+    crc32 INTEGER NOT NULL          -- of key and value
+);
 CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY,
-    phase TEXT NOT NULL,            -- 'tune': seeds that choose a trial; 'final': fresh seeds that judge it
+    phase TEXT NOT NULL,            -- 'tune': seeds that choose a trial; 'default': the optimizer's own defaults with
+                                    -- those seeds; 'final': fresh seeds that judge the chosen trial
     contestant TEXT NOT NULL,
-    trial INTEGER NOT NULL,         -- place in the contestant's grid
+    trial INTEGER NOT NULL,         -- number within the contestant's space; -1 for the defaults
     seed INTEGER NOT NULL,
     hyperparameters TEXT NOT NULL,  -- JSON object
     diverged_at INTEGER,            -- step of the first loss that was not finite; NULL while there is none
+    stopped_at INTEGER,             -- step at which successive halving ended the run; NULL where it did not
+    crc32 INTEGER NOT NULL,         -- of the row's other columns and its measurements, as `_checksum` has them
     UNIQUE (phase, contestant, trial, seed)
 );
 CREATE TABLE IF NOT EXISTS measurements (
@@ -37,15 +46,30 @@ Curve = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One finished run. `curves[split, metric]` is `[(step, value), ...]`; values that were not finite are NaN."""
+    """One finished run.
+
+    Attributes:
+        phase: "tune", "default" or "final".
+        trial: number within the contestant's space, -1 for the optimizer's defaults.
+        hyperparameters: numbers, and options as text.
+        diverged_at: the step of the first loss that was not finite, from which on the run was frozen; no later step is recorded
+            where everything beside it had diverged as well.
+        curves: `curves[split, metric]` is `[(step, value), ...]`; values that were not finite are NaN.
+        stopped_at: the step at which successive halving ended the run.
+    """
 
     phase: str
     contestant: str
     trial: int
     seed: int
-    hyperparameters: dict[str, float]
+    hyperparameters: dict[str, Any]
     diverged_at: int | None = None
     curves: dict[tuple[str, str], Curve] = field(default_factory=dict)
+    stopped_at: int | None = None
+
+    @property
+    def id(self) -> tuple[str, str, int, int]:
+        return self.phase, self.contestant, self.trial, self.seed
 
     @property
     def diverged(self) -> bool:
@@ -57,7 +81,10 @@ class RunRecord:
 
 
 class Store:
-    """Reads and writes `study.db` in a folder. A run is written whole, in one transaction, as soon as it has ended."""
+    """Reads and writes `study.db` in a folder. A run is written whole, in one transaction, as soon as it has ended.
+
+    Every row carries a checksum: SQLite notices a torn page, but not a flipped bit within a number.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "study.db"
@@ -65,36 +92,56 @@ class Store:
         self._lock = Lock()
 
     def manifest(self) -> dict[str, Any]:
-        return {key: json.loads(value) for key, value in self._database.execute("SELECT key, value FROM manifest")}
+        rows = read(self._database, self._path, "SELECT key, value, crc32 FROM manifest")
+        for key, value, crc32 in rows:
+            self._verify(f"entry {key} of the manifest", crc32, key, value)
+        return {key: json.loads(value) for key, value, _ in rows}
 
     def write_manifest(self, entries: dict[str, Any]) -> None:
+        texts = {key: json.dumps(value) for key, value in entries.items()}
         with self._lock, transaction(self._database, self._path) as database:
-            database.executemany("INSERT OR REPLACE INTO manifest VALUES (?, ?)", [(k, json.dumps(v)) for k, v in entries.items()])
+            rows = [(key, value, _checksum(key, value)) for key, value in texts.items()]
+            database.executemany("INSERT OR REPLACE INTO manifest VALUES (?, ?, ?)", rows)
 
     def add(self, runs: Iterable[RunRecord]) -> None:
         with self._lock, transaction(self._database, self._path) as database:
             for r in runs:
-                row = (r.phase, r.contestant, r.trial, r.seed, json.dumps(r.hyperparameters), r.diverged_at)
-                columns = "(phase, contestant, trial, seed, hyperparameters, diverged_at)"
-                run = database.execute(f"INSERT INTO runs {columns} VALUES (?, ?, ?, ?, ?, ?)", row).lastrowid
-                values = [
-                    (run, step, split, metric, value if math.isfinite(value) else None)
+                row = (*r.id, json.dumps(r.hyperparameters), r.diverged_at, r.stopped_at)
+                values = sorted(
+                    (step, split, metric, float(value) if math.isfinite(value) else None)
                     for (split, metric), curve in r.curves.items()
                     for step, value in curve
-                ]
-                database.executemany("INSERT INTO measurements VALUES (?, ?, ?, ?, ?)", values)
+                )
+                columns = "(phase, contestant, trial, seed, hyperparameters, diverged_at, stopped_at, crc32)"
+                place = f"INSERT INTO runs {columns} VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                run = database.execute(place, (*row, _checksum(row, values))).lastrowid
+                database.executemany("INSERT INTO measurements VALUES (?, ?, ?, ?, ?)", [(run, *value) for value in values])
 
     def runs(self) -> list[RunRecord]:
-        """Every finished run, in the order of contestants' first appearance, trial and seed."""
-        curves: dict[int, dict[tuple[str, str], Curve]] = {}
-        for run, step, split, metric, value in self._database.execute("SELECT * FROM measurements ORDER BY run, step"):
-            curve = curves.setdefault(run, {}).setdefault((split, metric), [])
-            curve.append((step, math.nan if value is None else value))
-        rows = self._database.execute("SELECT * FROM runs ORDER BY phase, contestant, trial, seed")
-        return [
-            RunRecord(phase, contestant, trial, seed, json.loads(values), diverged_at, curves.get(run, {}))
-            for run, phase, contestant, trial, seed, values, diverged_at in rows
-        ]
+        """Every finished run, in the order of phase, contestant, trial and seed."""
+        values: dict[int, list[tuple[int, str, str, float | None]]] = {}
+        order = "ORDER BY run, step, split, metric"
+        for run, *value in read(self._database, self._path, f"SELECT run, step, split, metric, value FROM measurements {order}"):
+            values.setdefault(run, []).append(tuple(value))
+        columns = "phase, contestant, trial, seed, hyperparameters, diverged_at, stopped_at"
+        order = "ORDER BY phase, contestant, trial, seed"
+        found = []
+        for run, crc32, *row in read(self._database, self._path, f"SELECT id, crc32, {columns} FROM runs {order}"):
+            phase, contestant, trial, seed, settings, diverged_at, stopped_at = row
+            self._verify(f"run {run} ({contestant}, trial {trial}, seed {seed})", crc32, tuple(row), values.get(run, []))
+            curves: dict[tuple[str, str], Curve] = {}
+            for step, split, metric, number in values.get(run, []):
+                curves.setdefault((split, metric), []).append((step, math.nan if number is None else number))
+            found.append(RunRecord(phase, contestant, trial, seed, json.loads(settings), diverged_at, curves, stopped_at))
+        return found
+
+    def _verify(self, what: str, crc32: int, *content: Any) -> None:
+        if crc32 != _checksum(*content):
+            raise FdlError(f"{self._path}, {what}", "contents that are not those of its checksum", "an undamaged database")
 
     def close(self) -> None:
         self._database.close()
+
+
+def _checksum(*content: Any) -> int:
+    return zlib.crc32(json.dumps(content).encode())

@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
+import socket
 import sqlite3
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,28 @@ def writable_folder(path: str | os.PathLike[str], where: str = "folder") -> Path
     except OSError as error:
         raise FdlError(where, f"{str(path)!r} ({error.strerror})", "a folder that can be written to") from error
     return folder
+
+
+@contextlib.contextmanager
+def locked(path: Path, where: str) -> Iterator[None]:
+    """Holds the file `path` against other processes; raises `FdlError` naming the one that holds it.
+
+    The system lets go of the lock when its process ends, however it ends.
+    """
+    import fcntl
+
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise FdlError(
+                where, f"{str(path.parent)!r} in use by {file.read().strip() or 'another process'}", "a folder of its own"
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.flush()
+        yield
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -128,9 +152,16 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.
             raise
 
 
+def read(connection: sqlite3.Connection, path: Path, query: str) -> list[tuple[Any, ...]]:
+    """All rows of a query."""
+    with _database_errors(path):
+        return connection.execute(query).fetchall()
+
+
 @contextlib.contextmanager
 def _database_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
-        raise FdlError(str(path), str(error), "a study's database on a file system with room") from error
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        kept = "What had been written before is safe; the same command goes on from there."
+        raise FdlError(str(path), str(error), "an undamaged database on a file system with room", kept) from error

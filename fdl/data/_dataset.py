@@ -1,15 +1,18 @@
 """Arrays in three splits, checked once on the host, before anything is compiled."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import jax
 import numpy as np
 
 from fdl.core import FdlError
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Examples along the first axis of every array.
+    """Examples along the first axis of every array: a pytree, of which a batch is another.
 
     Args:
         inputs: what a model takes, each `[examples, ...]`.
@@ -25,7 +28,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Train, validation and test splits.
+    """Train, validation and test splits, each a `Split` or any other pytree of arrays with examples along their first axis.
 
     Args:
         name: how it is called in reports.
@@ -40,9 +43,9 @@ class Dataset:
     """
 
     name: str
-    train: Split
-    validation: Split
-    test: Split
+    train: Any
+    validation: Any
+    test: Any
     classes: int | None = None
     source: str = ""
     licence: str = ""
@@ -52,14 +55,33 @@ class Dataset:
             _check(f"data set {self.name}, split {name}", getattr(self, name), self.classes)
 
 
-def _check(where: str, split: Split, classes: int | None) -> None:
-    count = len(split)
+def examples(split: Any) -> int:
+    """How many examples a split or batch holds: the length of its arrays."""
+    return len(jax.tree.leaves(split)[0])
+
+
+def _named(split: Any) -> dict[str, Any]:
+    """A split's arrays by the name that messages give them; the first says how many examples there are."""
+    if isinstance(split, Split):
+        return {"labels": split.labels, **{f"input {i}": array for i, array in enumerate(split.inputs)}}
+    leaves = jax.tree_util.tree_flatten_with_path(split)[0]
+    return {f"array {jax.tree_util.keystr(path)}".rstrip(): leaf for path, leaf in leaves}
+
+
+def _check(where: str, split: Any, classes: int | None) -> None:
+    arrays = _named(split)
+    if not arrays:
+        raise FdlError(where, "no arrays", "at least one")
+    for name, array in arrays.items():
+        if not np.ndim(array):
+            raise FdlError(f"{where}, {name}", repr(array), "an array with examples along its first axis")
+    reference, count = next((name, len(array)) for name, array in arrays.items())
     if count == 0:
         raise FdlError(where, "no examples", "at least one")
-    for i, array in enumerate((*split.inputs, split.labels)):
-        what = f"{where}, {'labels' if i == len(split.inputs) else f'input {i}'}"
+    for name, array in arrays.items():
+        what = f"{where}, {name}"
         if len(array) != count:
-            raise FdlError(what, f"{len(array)} rows", f"{count}, as many as labels")
+            raise FdlError(what, f"{len(array)} rows", f"{count}, as many as {reference}")
         if array.dtype.kind not in "fiub":
             raise FdlError(what, f"dtype {array.dtype}", "numbers", "Encode texts and categories first.")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -72,6 +94,8 @@ def _check(where: str, split: Split, classes: int | None) -> None:
             )
     if classes is None:
         return
+    if not isinstance(split, Split):
+        raise FdlError(where, type(split).__name__, "a Split with labels, since classes are given")
     what = f"{where}, labels"
     if split.labels.dtype.kind not in "iu" or split.labels.ndim != 1:
         raise FdlError(what, f"{split.labels.dtype} of shape {split.labels.shape}", "integers of shape [examples]")

@@ -14,6 +14,8 @@ from fdl.optim.adagrad import Adagrad as Adagrad
 from fdl.optim.adam import Adam as Adam
 from fdl.optim.momentum import Momentum as Momentum
 from fdl.optim.rmsprop import RMSProp as RMSProp
+from fdl.optim.schedules import Cosine as Cosine
+from fdl.optim.schedules import Linear as Linear
 from fdl.optim.sgd import SGD as SGD
 
 named = {cls.__name__.lower(): cls for cls in (SGD, Momentum, Adagrad, Adadelta, RMSProp, Adam)}

@@ -39,7 +39,7 @@ def final(study: Study, theme: Theme = LIGHT) -> Any:
         values = np.array(list(result.test.values()))
         axes.scatter(values, y + _spread(values), s=16, color=colour[result.contestant], alpha=0.45, linewidth=0)
         axes.errorbar(
-            result.mean.mean, y, xerr=[[result.mean.mean - result.mean.low], [result.mean.high - result.mean.mean]], fmt="o",
+            result.mean.value, y, xerr=[[result.mean.value - result.mean.low], [result.mean.high - result.mean.value]], fmt="o",
             color=colour[result.contestant], markersize=7, linewidth=2.2, capsize=0, markeredgecolor=theme.paper,
         )  # fmt: skip
     axes.set_yticks(range(len(results)), [r.contestant for r in results], fontsize=10.5)

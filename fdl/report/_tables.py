@@ -38,7 +38,7 @@ def number(value: float) -> str:
 
 def plus_minus(interval: Interval) -> str:
     """`mean ± half width`."""
-    return number(interval.mean) + ("" if np.isnan(interval.low) else f" ± {number(interval.high - interval.mean)}")
+    return number(interval.value) + ("" if np.isnan(interval.low) else f" ± {number(interval.high - interval.value)}")
 
 
 def _row(result: Result, study: Study) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """What is trained: data, model, loss, metrics, batch size and budget in one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -10,8 +10,9 @@ import jax
 
 from fdl import losses, metrics
 from fdl.core import FdlError, check_positive
-from fdl.data import Dataset
+from fdl.data import Dataset, Split
 from fdl.nn import Layer, Summary, summary
+from fdl.train import Trainable
 
 Tree = Any
 
@@ -41,10 +42,8 @@ class Task:
     name: str
     dataset: Dataset
     model: Layer
-    loss_fn: Callable[[Any, jax.Array], jax.Array] = losses.cross_entropy
-    metrics: Mapping[str, Callable[[Any, jax.Array], jax.Array]] = field(
-        default_factory=lambda: MappingProxyType({"accuracy": metrics.accuracy})
-    )
+    loss_fn: Callable[[Any, Any], jax.Array] = losses.cross_entropy
+    metrics: Mapping[str, Callable[[Any, Any], jax.Array]] = field(default_factory=lambda: MappingProxyType({"accuracy": metrics.accuracy}))
     penalty: Callable[[Tree], jax.Array] | None = None
     batch_size: int = 64
     steps: int = 340
@@ -53,31 +52,22 @@ class Task:
     maximise: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "steps", "evaluate_every"):
-            check_positive(f"task {self.name}, {name}", getattr(self, name), int)
-        if self.batch_size > len(self.dataset.train):
-            raise FdlError(
-                f"task {self.name}, batch_size", str(self.batch_size), f"at most the {len(self.dataset.train)} training examples"
-            )
-        if self.steps % self.evaluate_every:
-            raise FdlError(f"task {self.name}, evaluate_every", str(self.evaluate_every), f"a divisor of steps, {self.steps}")
-        if self.objective not in ("loss", *self.metrics):
-            raise FdlError(f"task {self.name}, objective", repr(self.objective), "one of " + ", ".join(("loss", *self.metrics)))
+        check_budget(self, len(self.dataset.train), ("loss", *self.metrics))
 
     def init(self, key: jax.Array) -> tuple[Tree, Tree]:
         """Parameters and state of the model before training."""
         return self.model.init(key, *self.example)
 
-    def loss(self, params: Tree, state: Tree, inputs: Any, labels: jax.Array, key: jax.Array) -> tuple[jax.Array, Tree]:
+    def loss(self, params: Tree, state: Tree, batch: Split, key: jax.Array) -> tuple[jax.Array, Tree]:
         """A batch's loss while training, and the new state."""
-        outputs, state = self.model.apply(params, state, *inputs, key=key, train=True)
-        return self._penalised(self.loss_fn(outputs, labels), params), state
+        outputs, state = self.model.apply(params, state, *batch.inputs, key=key, train=True)
+        return self._penalised(self.loss_fn(outputs, batch.labels), params), state
 
-    def measure(self, params: Tree, state: Tree, inputs: Any, labels: jax.Array) -> dict[str, jax.Array]:
+    def measure(self, params: Tree, state: Tree, batch: Split) -> dict[str, jax.Array]:
         """Loss, the penalty included, and metrics of a batch, without training."""
-        outputs, _ = self.model.apply(params, state, *inputs)
-        loss = self._penalised(self.loss_fn(outputs, labels), params)
-        return {"loss": loss, **{name: metric(outputs, labels) for name, metric in self.metrics.items()}}
+        outputs, _ = self.model.apply(params, state, *batch.inputs)
+        values = {name: metric(outputs, batch.labels) for name, metric in self.metrics.items()}
+        return {"loss": self._penalised(self.loss_fn(outputs, batch.labels), params), **values}
 
     def _penalised(self, loss: jax.Array, params: Tree) -> jax.Array:
         return loss if self.penalty is None else loss + self.penalty(params).astype(loss.dtype)
@@ -91,3 +81,32 @@ class Task:
     def summary(self) -> Summary:
         """The model's layers, parameters and FLOPs on one batch."""
         return summary(self.model, *self.example)
+
+    def card(self) -> dict[str, Any]:
+        """What is trained, as JSON values: data set, source, licence, examples by split, layers and parameters."""
+        data, layers = self.dataset, self.summary()
+        return {
+            "dataset": data.name,
+            "source": data.source,
+            "licence": data.licence,
+            "examples": {split: len(getattr(data, split)) for split in ("train", "validation", "test")},
+            "model": [f"{row.path} {row.layer} {row.shapes}" for row in layers.rows],
+            "parameters": layers.total.params,
+            **({} if self.penalty is None else {"penalty": str(self.penalty)}),
+        }
+
+    def flops(self) -> int:
+        """FLOPs of one batch's forward pass."""
+        return self.summary().total.flops
+
+
+def check_budget(task: Trainable, examples: int, measured: Sequence[str]) -> None:
+    """Raises `FdlError` unless batch size, steps and evaluations fit so many examples, and the objective is measured."""
+    for name in ("batch_size", "steps", "evaluate_every"):
+        check_positive(f"task {task.name}, {name}", getattr(task, name), int)
+    if task.batch_size > examples:
+        raise FdlError(f"task {task.name}, batch_size", str(task.batch_size), f"at most the {examples} training examples")
+    if task.steps % task.evaluate_every:
+        raise FdlError(f"task {task.name}, evaluate_every", str(task.evaluate_every), f"a divisor of steps, {task.steps}")
+    if task.objective not in measured:
+        raise FdlError(f"task {task.name}, objective", repr(task.objective), "one of " + ", ".join(measured))

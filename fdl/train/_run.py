@@ -8,7 +8,7 @@ import numpy as np
 
 from fdl import optim
 from fdl.core import fold
-from fdl.data import Dataset, batch_indices
+from fdl.data import Dataset, batch_indices, examples
 
 Tree = Any
 Measurements = dict[str, dict[str, jax.Array]]
@@ -18,8 +18,10 @@ EVALUATION_BATCH = 1000  # examples measured at once
 
 
 class Trainable(Protocol):
-    """What can be trained: data and three pure functions. `fdl.tasks.Task` is one."""
+    """What can be trained and compared: data, a budget and pure functions. `fdl.tasks.Task` is one."""
 
+    @property
+    def name(self) -> str: ...
     @property
     def dataset(self) -> Dataset: ...
     @property
@@ -28,15 +30,27 @@ class Trainable(Protocol):
     def steps(self) -> int: ...
     @property
     def evaluate_every(self) -> int: ...
+    @property
+    def objective(self) -> str:
+        """The metric, or "loss", that decides between trials."""
+
+    @property
+    def maximise(self) -> bool: ...
 
     def init(self, key: jax.Array) -> tuple[Tree, Tree]:
         """Parameters and state before the first step."""
 
-    def loss(self, params: Tree, state: Tree, inputs: Any, labels: jax.Array, key: jax.Array) -> tuple[jax.Array, Tree]:
-        """A batch's training loss, a scalar, and the new state."""
+    def loss(self, params: Tree, state: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, Tree]:
+        """The training loss of a batch, some rows of a split, and the new state."""
 
-    def measure(self, params: Tree, state: Tree, inputs: Any, labels: jax.Array) -> dict[str, jax.Array]:
+    def measure(self, params: Tree, state: Tree, batch: Tree) -> dict[str, jax.Array]:
         """Means over a batch, without training, "loss" among them."""
+
+    def card(self) -> dict[str, Any]:
+        """What is trained, as JSON values: dataset, source, licence, examples by split, model (lines of text), parameters."""
+
+    def flops(self) -> int:
+        """FLOPs of one batch's forward pass."""
 
 
 class Progress(NamedTuple):
@@ -52,9 +66,46 @@ class Progress(NamedTuple):
 
 def start(task: Trainable, optimizer: Any, key: jax.Array) -> Progress:
     """A run before its first step. The initial parameters are a function of the key alone, whatever the optimizer."""
-    params, state = task.init(fold(key, "init"))
-    zero = jnp.zeros((), jnp.int32)
-    return Progress(params, state, optimizer.init(params), zero, zero)
+    params, state = init(task, key)
+    return Progress(params, state, optimizer.init(params), jnp.int32(0), jnp.int32(0))
+
+
+def init(task: Trainable, key: jax.Array) -> tuple[Tree, Tree]:
+    """The parameters and state with which every run under this key starts."""
+    return task.init(fold(key, "init"))
+
+
+def batches(task: Trainable, steps: int, key: jax.Array, count: int, step: jax.Array) -> jax.Array:
+    """The examples, of `count`, in the batches after `step`, int32 `[steps, batch_size]`: a function of the run's key alone."""
+    return batch_indices(fold(key, "batches"), count, task.batch_size, step, steps)
+
+
+def advance(
+    task: Trainable, optimizer: Any, key: jax.Array, indices: jax.Array, split: Tree, progress: Progress
+) -> tuple[Progress, jax.Array]:
+    """One optimizer step for each row of `indices` into the training split, and the mean of the losses."""
+
+    def step(now: Progress, index: jax.Array) -> tuple[Progress, jax.Array]:
+        batch = jax.tree.map(lambda a: a[index], split)
+        step_key = jax.random.fold_in(fold(key, "steps"), now.step)
+        (loss, state), grads = jax.value_and_grad(task.loss, has_aux=True)(now.params, now.state, batch, step_key)
+        updates, optimizer_state = optimizer.update(grads, now.optimizer_state, now.params)
+        count = now.step + 1
+        diverged_at = jnp.where(jnp.isfinite(loss) | (now.diverged_at > 0), now.diverged_at, count)
+        new = Progress(optim.apply_updates(now.params, updates), state, optimizer_state, count, diverged_at)
+        frozen = jax.tree.map(lambda n, o: jnp.where(diverged_at == 0, n, o), new, now)
+        return frozen._replace(step=count, diverged_at=diverged_at), loss
+
+    progress, losses = jax.lax.scan(step, progress, indices)
+    return progress, losses.mean()
+
+
+def assess(
+    task: Trainable, params: Tree, state: Tree, step: jax.Array, diverged_at: jax.Array, split: Tree
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """`diverged_at`, now `step` where the last step went wrong unseen, and the task's metrics on a split."""
+    measured = evaluate(task, params, state, split)
+    return jnp.where((diverged_at == 0) & ~jnp.isfinite(measured["loss"]), step, diverged_at), measured
 
 
 def segment(task: Trainable, steps: int, optimizer: Any, key: jax.Array, arrays: Tree, progress: Progress) -> tuple[Progress, Measurements]:
@@ -67,37 +118,22 @@ def segment(task: Trainable, steps: int, optimizer: Any, key: jax.Array, arrays:
         arrays: the data on the device, as `device_arrays` gives it.
         progress: as the segment before left it.
     """
-    inputs, labels = arrays["train"]
-    indices = batch_indices(fold(key, "batches"), len(labels), task.batch_size, progress.step, steps)
-
-    def step(now: Progress, index: jax.Array) -> tuple[Progress, jax.Array]:
-        batch, batch_labels = jax.tree.map(lambda a: a[index], (inputs, labels))
-        step_key = jax.random.fold_in(fold(key, "steps"), now.step)
-        (loss, state), grads = jax.value_and_grad(task.loss, has_aux=True)(now.params, now.state, batch, batch_labels, step_key)
-        updates, optimizer_state = optimizer.update(grads, now.optimizer_state, now.params)
-        count = now.step + 1
-        diverged_at = jnp.where(jnp.isfinite(loss) | (now.diverged_at > 0), now.diverged_at, count)
-        new = Progress(optim.apply_updates(now.params, updates), state, optimizer_state, count, diverged_at)
-        frozen = jax.tree.map(lambda n, o: jnp.where(diverged_at == 0, n, o), new, now)
-        return frozen._replace(step=count, diverged_at=diverged_at), loss
-
-    progress, losses = jax.lax.scan(step, progress, indices)
-    measured = evaluate(task, progress.params, progress.state, arrays["validation"])
-    late = (progress.diverged_at == 0) & ~jnp.isfinite(measured["loss"])  # the last step went wrong
-    progress = progress._replace(diverged_at=jnp.where(late, progress.step, progress.diverged_at))
-    return progress, {"train": {"loss": losses.mean()}, "validation": measured}
+    indices = batches(task, steps, key, examples(arrays["train"]), progress.step)
+    progress, loss = advance(task, optimizer, key, indices, arrays["train"], progress)
+    diverged_at, measured = assess(task, progress.params, progress.state, progress.step, progress.diverged_at, arrays["validation"])
+    return progress._replace(diverged_at=diverged_at), {"train": {"loss": loss}, "validation": measured}
 
 
-def evaluate(task: Trainable, params: Tree, state: Tree, split: tuple[Any, jax.Array]) -> dict[str, jax.Array]:
+def evaluate(task: Trainable, params: Tree, state: Tree, split: Tree) -> dict[str, jax.Array]:
     """The task's metrics as means over every example of a split, in batches that bound the memory."""
-    count = len(split[1])
+    count = examples(split)
     size = min(count, EVALUATION_BATCH)
     whole = count // size * size
     first = jax.tree.map(lambda a: a[:whole].reshape(-1, size, *a.shape[1:]), split)
-    means = jax.tree.map(lambda m: m.mean(0), jax.lax.map(lambda batch: task.measure(params, state, *batch), first))
+    means = jax.tree.map(lambda m: m.mean(0), jax.lax.map(lambda batch: task.measure(params, state, batch), first))
     if whole == count:
         return means
-    rest = task.measure(params, state, *jax.tree.map(lambda a: a[whole:], split))
+    rest = task.measure(params, state, jax.tree.map(lambda a: a[whole:], split))
     return jax.tree.map(lambda a, b: (a * whole + b * (count - whole)) / count, means, rest)
 
 
@@ -119,10 +155,10 @@ def run(task: Trainable, optimizer: Any, key: jax.Array, arrays: Tree | None = N
     return jax.lax.scan(body, start(task, optimizer, key), None, task.steps // task.evaluate_every)
 
 
-def device_arrays(dataset: Dataset, *splits: str) -> dict[str, tuple[tuple[jax.Array, ...], jax.Array]]:
-    """`{split: (inputs, labels)}` on the default device, 64-bit arrays as 32-bit ones unless JAX is set to keep them."""
+def device_arrays(dataset: Dataset, *splits: str) -> dict[str, Tree]:
+    """Splits by name on the default device, 64-bit arrays as 32-bit ones unless JAX is set to keep them."""
 
     def place(array: np.ndarray) -> jax.Array:
         return jnp.asarray(array, jax.dtypes.canonicalize_dtype(array.dtype))
 
-    return {name: (tuple(map(place, getattr(dataset, name).inputs)), place(getattr(dataset, name).labels)) for name in splits}
+    return {name: jax.tree.map(place, getattr(dataset, name)) for name in splits}

@@ -1,5 +1,6 @@
 """Runs driven from the host: compiled once, watched segment by segment."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -11,9 +12,10 @@ import numpy as np
 
 from fdl import optim
 from fdl.core import jit
-from fdl.train._run import Measurements, Progress, Trainable, device_arrays, evaluate, segment, start
+from fdl.data import examples
+from fdl.train._run import Progress, Trainable, advance, assess, batches, device_arrays, evaluate, init
 
-Program = Callable[..., tuple[Progress, Measurements]]
+Program = Callable[..., tuple[Progress, jax.Array]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,38 +43,77 @@ class Trainer:
         first = lambda arg, axis: arg if axis is None else jax.tree.map(lambda a: a[0], arg)
         return lambda *args: jax.tree.map(lambda a: a[None], function(*map(first, args, axes)))
 
+    def _program(self, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Any:
+        return jit(self._mapped(function, axes), fast=self.fast)
+
+    # What the optimizer has no part in is compiled once for all of them: to draw initial parameters and batches compiles
+    # as long as training does.
     @cached_property
-    def _start(self) -> Callable[..., Progress]:
-        return jit(self._mapped(partial(start, self.task), (0, 0)), fast=self.fast)
+    def _init(self) -> Any:
+        return self._program(partial(init, self.task), (0,))
 
     @cached_property
-    def _test(self) -> Callable[..., dict[str, jax.Array]]:
-        return jit(self._mapped(partial(evaluate, self.task), (0, 0, None)), fast=self.fast)
+    def _begin(self) -> Any:
+        return self._program(lambda optimizer, params: optimizer.init(params), (0, 0))
+
+    @cached_property
+    def _batches(self) -> Any:
+        count = examples(self.arrays["train"])
+        return self._program(lambda key, step: batches(self.task, self.task.evaluate_every, key, count, step), (0, 0))
+
+    @cached_property
+    def _assess(self) -> Any:
+        return self._program(partial(assess, self.task), (0, 0, 0, 0, None))
+
+    @cached_property
+    def _test(self) -> Any:
+        return self._program(partial(evaluate, self.task), (0, 0, None))
+
+    def start(self, optimizers: Any, keys: jax.Array) -> Progress:
+        """Every run before its first step; `optimizers` and `keys` have a leading axis."""
+        params, state = self._init(keys)
+        zero = jnp.zeros(len(keys), jnp.int32)
+        return Progress(params, state, self._begin(optimizers, params), zero, zero)
 
     def compile(self, optimizers: Sequence[Any]) -> Program:
         """One program for every optimizer of this family: values may differ, the structure may not."""
         stacked, keys = stack(optimizers), _keys([0] * len(optimizers))
-        body = self._mapped(partial(segment, self.task, self.task.evaluate_every), (0, 0, None, 0))
-        shapes = jax.eval_shape(self._mapped(partial(start, self.task), (0, 0)), stacked, keys)
-        return jit(body, fast=self.fast).lower(stacked, keys, self._seen, shapes).compile()
-
-    @property
-    def _seen(self) -> dict[str, Any]:
-        return {name: self.arrays[name] for name in ("train", "validation")}
+        progress = jax.eval_shape(self.start, stacked, keys)
+        indices = jax.eval_shape(self._batches, keys, progress.step)
+        body = self._mapped(partial(advance, self.task), (0, 0, 0, None, 0))
+        return jit(body, fast=self.fast).lower(stacked, keys, indices, self.arrays["train"], progress).compile()
 
     def run(
-        self, program: Program, optimizers: Sequence[Any], seeds: Sequence[int]
+        self, program: Program, optimizers: Sequence[Any], seeds: Sequence[int], progress: Progress | None = None, until: int | None = None
     ) -> Iterator[tuple[Progress, dict[str, dict[str, np.ndarray]]]]:
         """Runs side by side; after every segment yields where they stand and what was measured, by run.
 
         Args:
             program: as `compile` returned it; `optimizers` and `seeds` are `chunk` many.
+            progress: where the runs stand; before their first step where not given.
+            until: the step to end at; the task's `steps` where not given.
         """
         stacked, keys = stack(optimizers), _keys(seeds)
-        progress = self._start(stacked, keys)
-        for _ in range(self.task.steps // self.task.evaluate_every):
-            progress, measured = program(stacked, keys, self._seen, progress)
-            yield progress, jax.tree.map(np.asarray, measured)
+        progress = self.start(stacked, keys) if progress is None else progress
+        every, first = self.task.evaluate_every, int(np.max(progress.step))
+        for _ in range(((until or self.task.steps) - first) // every):
+            indices = self._batches(keys, progress.step)
+            progress, loss = program(stacked, keys, indices, self.arrays["train"], progress)
+            diverged_at, measured = self._assess(*progress[:2], progress.step, progress.diverged_at, self.arrays["validation"])
+            progress = progress._replace(diverged_at=diverged_at)
+            yield progress, jax.tree.map(np.asarray, {"train": {"loss": loss}, "validation": measured})
+
+    def seconds_per_step(self, program: Program, optimizer: Any, repeats: int = 5) -> float:
+        """The least time of several segments by the number of their steps: of training alone, without batches and evaluation."""
+        stacked, keys = stack([optimizer] * self.chunk), _keys([0] * self.chunk)
+        progress = self.start(stacked, keys)
+        indices = self._batches(keys, progress.step)
+        times = []
+        for _ in range(repeats):
+            begun = time.perf_counter()
+            jax.block_until_ready(program(stacked, keys, indices, self.arrays["train"], progress))
+            times.append(time.perf_counter() - begun)
+        return min(times) / self.task.evaluate_every
 
     def test(self, progress: Progress) -> dict[str, np.ndarray]:
         """The task's metrics on the test split, by run."""

@@ -7,7 +7,9 @@ import pytest
 from scipy import stats
 
 from fdl.compare import RunRecord, interval
-from fdl.compare._statistics import choose_trial, headline, judge, summarise
+from fdl.compare._headline import headline
+from fdl.compare._results import compare_pairs, judge
+from fdl.compare._tuning import choose_trial, summarise
 
 
 def record(phase, name, trial, seed, value, loss=1.0, lr=None, diverged_at=None):
@@ -45,7 +47,7 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
 
 def test_too_few_values_have_no_interval():
     assert math.isnan(interval([1.0]).low)
-    assert math.isnan(interval([]).mean)
+    assert math.isnan(interval([]).value)
 
 
 def test_the_end_of_a_run_counts_not_its_best_moment():
@@ -75,7 +77,7 @@ def test_a_trial_of_which_a_seed_diverged_is_counted_and_not_chosen():
 
 def test_diverged_final_runs_are_counted_and_never_averaged_in():
     (result,) = judge(study({"a": TUNE["a"]}, {"a": [0.8, None, 0.6]}), ["a"], "accuracy", True)
-    assert result.mean.mean == pytest.approx(0.7)
+    assert result.mean.value == pytest.approx(0.7)
     assert (result.diverged_final, result.final_runs, result.diverged_tuning, result.tuning_runs) == (1, 3, 0, 6)
 
 
@@ -87,18 +89,21 @@ def test_differences_are_paired_and_hold_together():
     assert [r.contestant for r in (first, second, third)] == ["b", "c", "a"]
     for result in (second, third):
         differences = np.array(final["b"]) - np.array(final[result.contestant])
-        reference = stats.ttest_1samp(differences, 0).confidence_interval(1 - 0.05 / 2)  # two differences from the leader
+        reference = stats.ttest_1samp(differences, 0).confidence_interval(1 - 0.05 / 3)  # three pairs, the leader being picked among them
         np.testing.assert_allclose(result.behind, (differences.mean(), reference.low, reference.high), rtol=1e-12)
-    assert headline([first, second, third], "accuracy", True).endswith("there is no evidence of a difference from c; a was worse.")
+    said = headline([first, second, third], compare_pairs([first, second, third], True), "accuracy", True)
+    assert said.endswith("there is no evidence of a difference from c (one of 0.021 would be found with 80 % power); a was worse.")
 
 
 def test_a_chosen_rate_at_the_end_of_its_range_is_flagged():
     ends = {"a": [[0.9], [0.8], [0.7]], "b": [[0.7], [0.9], [0.8]], "c": [[0.7], [0.8], [0.9]]}
     results = {r.contestant: r.at_edge for r in judge(study(ends, {}), ["a", "b", "c"], "accuracy", True)}
-    assert results == {"a": True, "b": False, "c": True}
+    assert results == {"a": ("lr",), "b": (), "c": ("lr",)}
 
 
 def test_when_everything_diverges_the_headline_says_so():
     results = judge(study({"a": [[None], [None]]}, {}), ["a"], "accuracy", True)
     assert results[0].chosen is None
-    assert headline(results, "accuracy", True) == "No contestant can be ranked: every one diverged, while tuning or with its fresh seeds."
+    assert (
+        headline(results, [], "accuracy", True) == "No contestant can be ranked: every one diverged, while tuning or with its fresh seeds."
+    )

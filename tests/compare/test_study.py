@@ -11,9 +11,10 @@ from small import small_task
 
 from fdl import FdlError, compare, optim, train
 from fdl.compare import RunRecord, space
-from fdl.compare._execute import Executor
+from fdl.compare._execute import Threads, execute
 from fdl.compare._plan import Job
 from fdl.compare._store import Store
+from fdl.compare._work import Layout, Pending, Worker
 
 CONTESTANTS = {"sgd": optim.SGD(lr=space.log(1e-2, 3e38)), "adam": optim.Adam(lr=space.log(1e-3, 1e-1))}
 
@@ -140,14 +141,15 @@ def test_records_come_back_as_they_were_written(tmp_path):
     assert tables == {"manifest", "runs", "measurements"}
 
 
-@pytest.mark.parametrize("chunk", [1, 3])
+@pytest.mark.parametrize("chunk", [1, 4])
 def test_mapped_and_single_execution_agree(study, chunk):
-    jobs = [Job("tune", "adam", i, seed, o) for i, o in enumerate(space.grid(CONTESTANTS["adam"], 3)) for seed in range(2)]
-    with Executor(train.Trainer(small_task(), chunk), 2) as executor:
-        executor.compile({"adam": jobs[0].optimizer}, lambda name: None)
-        steps = []
-        records = sorted(executor.run(jobs, steps.append), key=lambda r: (r.trial, r.seed))
+    jobs = [Job("tune", "adam", i, seed, o) for i, o in enumerate(space.trials(CONTESTANTS["adam"], 3)) for seed in range(2)]
+    threads, steps = Threads(Worker({"adam": small_task()}, Layout(2, chunk, False)), 2), []
+    done = [p.record for ended in execute(threads, chunk, list(map(Pending, jobs)), None, steps.append) for p in ended]
+    threads.close()
     assert sum(steps) == len(jobs) * 12
+    records = sorted(done, key=lambda r: r.id)
+    assert [r.id for r in records] == [j.id for j in jobs]
     for found, known in zip(records, study.select("tune", "adam")):
         np.testing.assert_allclose(
             found.curves["validation", "loss"], known.curves["validation", "loss"], rtol=1e-5

@@ -72,6 +72,31 @@ BAD = {
     "infinite": ({"test": split([0], [[1, np.inf]])}, "input 0: found inf at row 0, place 1 (1 such)"),
 }
 
+TREE = {"x": np.ones((3, 2)), "more": (np.arange(3),)}
+BAD_TREES = {
+    "rows missing": (
+        {**TREE, "x": np.ones((2, 2))},
+        "data set mine, split test, array ['x']: found 2 rows; expected 3, as many as array ['more'][0].",
+    ),
+    "infinite": ({**TREE, "x": np.array([[0, 1], [0, np.inf], [np.nan, 0]])}, "array ['x']: found inf at row 1, place 1 (2 such)"),
+    "a single number": ({**TREE, "x": 2.0}, "array ['x']: found 2.0; expected an array with examples along its first axis."),
+    "no arrays": ({}, "data set mine, split test: found no arrays; expected at least one."),
+    "no examples": (np.ones((0, 2)), "data set mine, split test: found no examples"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TREES)
+def test_bad_trees_of_arrays_are_refused_with_their_place(case):
+    changes, message = BAD_TREES[case]
+    with pytest.raises(FdlError) as caught:
+        data.Dataset("mine", TREE, TREE, changes)
+    assert message in str(caught.value)
+
+
+def test_classes_need_labels():
+    with pytest.raises(FdlError, match="expected a Split with labels, since classes are given"):
+        data.Dataset("mine", TREE, TREE, TREE, classes=3)
+
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_data_is_refused_with_its_place(case):

@@ -136,3 +136,32 @@ def test_at_gives_the_optimizer_of_one_step():
     assert optim.SGD(lambda step: 0.0).at(jnp.asarray(0)).lr == 0  # a schedule may rest, a rate may not
     theirs = optim.from_optax(optax.sgd, learning_rate=Warmup(0.5, 4.0), momentum=0.5).at(jnp.asarray(2))
     assert theirs == optim.from_optax(optax.sgd, learning_rate=0.25, momentum=0.5)
+
+
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_cosine_equals_optax(float64, warmup):
+    ours = optim.Cosine(0.3, 12.0, float(warmup), 0.01)
+    theirs = optax.warmup_cosine_decay_schedule(0, 0.3, warmup, 12, 0.01)
+    for step in range(warmup == 0, 20):
+        np.testing.assert_allclose(ours(jnp.int32(step)), theirs(step), rtol=1e-12)
+    assert float(ours(jnp.int32(0))) == (0 if warmup else 0.3)
+
+
+def test_linear_falls_in_equal_steps_after_warm_up(float64):
+    values = [float(optim.Linear(1.0, 6.0, 2.0, 0.2)(jnp.int32(step))) for step in range(9)]
+    np.testing.assert_allclose(values, [0, 0.5, 1, 0.8, 0.6, 0.4, 0.2, 0.2, 0.2], rtol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", [optim.Cosine, optim.Linear])
+def test_a_schedules_numbers_are_traced_and_have_gradients(float64, schedule):
+    traces = []
+
+    @jax.jit
+    def value(s):
+        traces.append(1)
+        return s(jnp.int32(5))
+
+    slope = jax.grad(lambda peak: value(schedule(peak, 10.0, 2.0)))
+    np.testing.assert_allclose(slope(0.1), value(schedule(1.0, 10.0, 2.0)), rtol=1e-12)
+    value(schedule(0.7, 20.0, 3.0))
+    assert len(traces) <= 2  # one for numbers, one for their derivative

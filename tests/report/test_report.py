@@ -43,7 +43,7 @@ def invented(names, diverged=(), objective="accuracy"):
         "device": "d",
         "cores": 2,
         "precision": "default",
-        "layout": {"threads": 2, "chunk": 1, "fast": True},
+        "layout": {"workers": 2, "chunk": 1, "fast": True},
     }
     return lambda folder: Study(folder, json.loads(json.dumps({"plan": plan, "environment": environment, "seconds": 12.3})), runs)
 

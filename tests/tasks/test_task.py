@@ -1,5 +1,6 @@
 """Tasks: what is refused, what is there, and what the shipped ones reach."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -38,7 +39,11 @@ def test_an_unknown_task_is_told_what_there_is():
 def test_a_named_task_describes_itself(name):
     task = tasks.get(name)
     assert task.name == name
-    assert task.summary().total.params > 0
+    card = json.loads(json.dumps(task.card()))
+    assert card["parameters"] == task.summary().total.params > 0
+    assert card["examples"]["train"] == len(task.dataset.train)
+    assert task.flops() == task.summary().total.flops
+    assert task.flops() > card["parameters"] or name == "quadratic-deep"  # a point computes nothing, its loss does
 
 
 # Rates as `fdl compare` chooses them; measured means over these seeds: 0.9825, 0.9733 and 0.9665.

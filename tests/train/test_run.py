@@ -7,7 +7,7 @@ import optax
 import pytest
 from small import small_task
 
-from fdl import nn, optim, train
+from fdl import data, nn, optim, train
 
 TASK = small_task()
 KEY = jax.random.key(0)
@@ -86,7 +86,8 @@ def test_the_gradient_with_respect_to_the_rate_agrees_with_finite_differences():
     task = small_task(model=nn.Sequential(nn.Dense(4), nn.relu, nn.Dense(2)))  # ReLU: units with a gradient of exactly 0
     rng = np.random.default_rng(1)
     arrays = {
-        s: ((jnp.asarray(rng.normal(size=(40, 3))),), jnp.asarray(rng.integers(0, 2, 40), jnp.int32)) for s in ("train", "validation")
+        s: data.Split((jnp.asarray(rng.normal(size=(40, 3))),), jnp.asarray(rng.integers(0, 2, 40), jnp.int32))
+        for s in ("train", "validation")
     }
     start = lambda o: train.start(task, o, KEY)
 
@@ -116,7 +117,7 @@ def test_evaluation_in_batches_is_the_mean_over_every_example(monkeypatch, count
     params, state = TASK.init(KEY)
     split = train.device_arrays(TASK.dataset, "test")["test"]
     measured = train.evaluate(TASK, params, state, split)
-    whole = TASK.measure(params, state, *split)
+    whole = TASK.measure(params, state, split)
     for name in whole:
         np.testing.assert_allclose(measured[name], whole[name], rtol=2e-6)  # measured 1.7e-7
 
@@ -124,6 +125,6 @@ def test_evaluation_in_batches_is_the_mean_over_every_example(monkeypatch, count
 def test_dropout_draws_anew_at_every_step():
     task = small_task(model=nn.Sequential(nn.Dense(64), nn.Dropout(0.5), nn.Dense(2)))
     params, state = task.init(KEY)
-    inputs, labels = jax.tree.map(lambda a: a[:16], train.device_arrays(task.dataset, "train")["train"])
-    drawn = [float(task.loss(params, state, inputs, labels, jax.random.fold_in(KEY, t))[0]) for t in range(3)]
+    batch = jax.tree.map(lambda a: a[:16], train.device_arrays(task.dataset, "train")["train"])
+    drawn = [float(task.loss(params, state, batch, jax.random.fold_in(KEY, t))[0]) for t in range(3)]
     assert len(set(drawn)) == 3

@@ -1,0 +1,245 @@
+"""Conducts a study: tunes every contestant, judges the winners with fresh seeds, and keeps a record of every run."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+
+from fdl.compare import space
+from fdl.compare._contestants import classics, name_contestants
+from fdl.compare._display import Display
+from fdl.compare._execute import PATIENCE, Backend, Threads, execute
+from fdl.compare._halving import survivors
+from fdl.compare._layout import costs, decide, default_memory
+from fdl.compare._plan import Job, Plan
+from fdl.compare._remote import Cluster, Processes
+from fdl.compare._store import RunRecord, Store
+from fdl.compare._study import Study
+from fdl.compare._tuning import choose_trial, summarise
+from fdl.compare._work import Layout, Pending, Worker, stop_at
+from fdl.core import FdlError, choose
+from fdl.core._io import locked, writable_folder
+from fdl.train import Trainable
+
+How = Literal["threads", "processes"]
+
+
+def study(
+    task: Trainable,
+    contestants: Sequence[Any] | Mapping[str, Any] | None = None,
+    *,
+    folder: str | os.PathLike[str],
+    trials: int = 9,
+    seeds: int = 3,
+    final_seeds: int = 10,
+    sampler: space.Sampler = "auto",
+    sampler_seed: int = 0,
+    halving: int | None = None,
+    how: How = "threads",
+    workers: int | None = None,
+    chunk: int | None = None,
+    memory: float | None = None,
+    cluster: str | None = None,
+    patience: float = PATIENCE,
+    display: bool = True,
+) -> Study:
+    """Compares optimizers on a task.
+
+    Every contestant gets `trials` points of its search space, each trained with the same `seeds`: equal seeds mean equal
+    initial parameters and batches. The trial with the best mean objective on the validation split is trained again with
+    `final_seeds` other seeds and judged on the test split. Where every searched hyperparameter has a default, that setting is
+    trained as well, out of competition. One program is compiled for each contestant.
+
+    Args:
+        task: what to train.
+        contestants: optimizers (any with `init` and `update`) with `space` distributions among their hyperparameters, as a
+            list or by name, or `Contestant`s. Default: the six classics over four decades of rates.
+        folder: where records and report are kept. A folder that holds a part of the same study is continued.
+        trials: of each contestant that searches something, at least 2.
+        seeds: tuning runs of each trial.
+        final_seeds: at least 2.
+        sampler: as `space.trials` takes it; so is `sampler_seed`.
+        halving: successive halving's factor: after a `1 / halving^k` of the steps only so small a share of a contestant's
+            trials goes on. Budgets stay equal, but fast starters are favoured. `None`: no halving.
+        how: on CPU, whether chunks of runs are trained by threads or by processes with one core each. Processes take a few
+            seconds to start and compile each for itself; worth it for long studies, and to survive a run that hangs.
+        workers: how many; default: a core each on CPU, 1 on an accelerator.
+        chunk: runs mapped in one program; default: by size of the task and a timed probe.
+        memory: bytes that programs may take together; default: half of what the machine or the device has.
+        cluster: address of a Dask scheduler, or `"local:N"` for N worker processes here.
+        patience: seconds without the end of any chunk after which workers count as hung.
+        display: whether progress is shown in the terminal.
+
+    Raises:
+        FdlError: before anything is compiled, for a plan that makes no sense, for a folder that cannot be written to, that
+            holds another study or that another process is at.
+    """
+    begun = time.perf_counter()
+    choose("how", how, dict.fromkeys(("threads", "processes")))
+    plan = Plan(
+        task, name_contestants(classics if contestants is None else contestants), trials, seeds, final_seeds, sampler, sampler_seed, halving
+    )
+    path = writable_folder(folder, "study folder")
+    with locked(path / ".lock", "study folder"):
+        store = Store(path)
+        try:
+            before = _resumed(store.manifest(), plan, path)
+            with Display(display) as shown:
+                layout = _layout(before, plan, workers, chunk, memory or default_memory(), shown)
+                store.write_manifest({"plan": plan.card(), "environment": environment(layout)})
+                make: Callable[[], Backend] = lambda: _backend(plan, layout, how, cluster)
+                conductor = _Conductor(plan, store, layout, make, shown, patience)
+                try:
+                    conductor.tune()
+                    conductor.judge()
+                    if "costs" not in before:
+                        store.write_manifest({"costs": conductor.costs()})
+                finally:
+                    conductor.close()
+            store.write_manifest({"seconds": before.get("seconds", 0) + time.perf_counter() - begun})
+        finally:
+            store.close()
+    return Study.load(path)
+
+
+class _Conductor:
+    """Runs what is not yet recorded, phase by phase."""
+
+    def __init__(self, plan: Plan, store: Store, layout: Layout, make: Callable[[], Backend], shown: Display, patience: float) -> None:
+        self._plan, self._store, self._layout, self._shown, self._patience = plan, store, layout, shown, patience
+        self._make = make
+        self._backend: Backend | None = None
+        self._records = {record.id: record for record in store.runs()}
+
+    def tune(self) -> None:
+        """Every trial with the tuning seeds, rung by rung where trials are halved."""
+        jobs = [job for job in self._plan.tune() if job.id not in self._records]
+        self._begin("Tuning", jobs)
+        pending = {job.id: Pending(job) for job in jobs}
+        stages = sorted({step for name in self._plan.contestants for step, _ in self._plan.rungs(name)})
+        for step in stages:
+            racing = [p for p in pending.values() if p.job.phase == "tune" and step in dict(self._plan.rungs(p.job.contestant))]
+            for paused in self._run(racing, step):
+                pending[paused.job.id] = paused
+            for name in self._plan.contestants:
+                keep = dict(self._plan.rungs(name)).get(step)
+                if keep is None:
+                    continue
+                runs: dict[int, list[RunRecord]] = {}
+                for job in self._plan.tune():
+                    record = self._records.get(job.id) or (pending[job.id].record if job.id in pending else None)
+                    if job.phase == "tune" and job.contestant == name and record and not (record.stopped_at or step) < step:
+                        runs.setdefault(job.trial, []).append(record)
+                kept = survivors(runs, step, keep, self._plan.task.objective, self._plan.task.maximise)
+                lost = [p for p in pending.values() if p.job.phase == "tune" and p.job.contestant == name and p.job.trial not in kept]
+                self._keep([stop_at(p, step) for p in lost])
+                for p in lost:
+                    del pending[p.job.id]
+        self._finish(pending.values())
+
+    def judge(self) -> None:
+        """Each contestant's chosen trial with the fresh seeds."""
+        task, chosen = self._plan.task, {}
+        for name in self._plan.contestants:
+            runs = [r for r in self._records.values() if r.phase == "tune" and r.contestant == name]
+            best = choose_trial(summarise(runs, task.objective), task.maximise)
+            if best:
+                chosen[name] = best.trial
+        jobs = [job for job in self._plan.final(chosen) if job.id not in self._records]
+        self._begin("Judging", jobs)
+        self._finish([Pending(job) for job in jobs])
+
+    def costs(self) -> dict[str, dict[str, float]]:
+        """What a step of each contestant costs, one run alone on this machine."""
+        worker = self._backend.worker if isinstance(self._backend, Threads) and self._layout.chunk == 1 else None
+        worker = worker or Worker(self._plan.tasks, self._layout._replace(chunk=1))
+        jobs = [Job("tune", name, 0, 0, trials[0]) for name, trials in self._plan.spaces.items()]
+        programs = {job.contestant: worker.program(job) for job in jobs}
+        measured = costs(worker.trainers, {job.contestant: job.optimizer for job in jobs}, programs)
+        return {name: {**cost, "gradients_per_step": self._plan.gradients(name)} for name, cost in measured.items()}
+
+    def close(self) -> None:
+        if self._backend is not None:
+            self._backend.close()
+
+    def _begin(self, title: str, jobs: Sequence[Job]) -> None:
+        """Workers, their programs where they share them, and a bar."""
+        if not jobs:
+            return
+        self._backend = self._backend or self._make()
+        if isinstance(self._backend, Threads):
+            families = self._backend.missing([Pending(job) for job in jobs])
+            if families:
+                self._shown.begin("Compiling", len(families), len(families), "programs")
+                self._backend.compile(families, lambda: self._shown.advance(1))
+        self._shown.begin(title, len(jobs), sum(self._plan.tasks[job.contestant].steps for job in jobs), "steps")
+
+    def _run(self, pending: Sequence[Pending], until: int | None) -> list[Pending]:
+        """Trains to step `until`, or to the end; keeps the records of what is finished and returns what is not."""
+        paused: list[Pending] = []
+        if not pending:
+            return paused
+        assert self._backend is not None
+        for done in execute(self._backend, self._layout.chunk, pending, until, self._shown.advance, self._patience):
+            if until is None:
+                self._keep([p.record for p in done if p.record])
+            else:
+                paused += done
+        return paused
+
+    def _finish(self, pending: Any) -> None:
+        self._run(list(pending), None)
+
+    def _keep(self, records: Sequence[RunRecord]) -> None:
+        records = [record for record in records if record.id not in self._records]
+        self._store.add(records)
+        for record in records:
+            self._records[record.id] = record
+            self._shown.ended(record, self._plan.task.objective, self._plan.task.maximise)
+
+
+def _resumed(before: dict[str, Any], plan: Plan, path: Path) -> dict[str, Any]:
+    """The manifest of a study that is continued; raises `FdlError` where it is another one, or made elsewhere."""
+    if before.get("plan", plan.card()) != plan.card():
+        expected = "the same task, contestants, trials and seeds"
+        raise FdlError("study folder", f"another study in {str(path)!r}", expected, "Choose another folder.")
+    known, now = before.get("environment"), environment(Layout(1, 1, True))
+    if known and known["device"].rpartition("(")[2] != now["device"].rpartition("(")[2]:
+        raise FdlError("study folder", f"runs made on {known['device']}, this is {now['device']}", "one kind of device for a study")
+    return before
+
+
+def _layout(before: dict[str, Any], plan: Plan, workers: int | None, chunk: int | None, memory: float, shown: Display) -> Layout:
+    """That of the study which is continued, for another gives other bits; else the best for this machine."""
+    if "environment" in before:
+        known = Layout(**before["environment"]["layout"])
+        return known._replace(workers=workers or known.workers)
+    runs = len(plan.tune())
+    shown.begin("Planning", 1, 1, "layouts")
+    first = next(iter(plan.spaces.values()))[0]
+    return decide(next(iter(plan.tasks.values())), first, runs, workers, chunk, memory)
+
+
+def _backend(plan: Plan, layout: Layout, how: How, cluster: str | None) -> Backend:
+    if cluster:
+        return Cluster(cluster, plan.tasks, layout)
+    return Processes(plan.tasks, layout) if how == "processes" else Threads(Worker(plan.tasks, layout), layout.workers)
+
+
+def environment(layout: Layout) -> dict[str, Any]:
+    """Software and hardware that a study's numbers depend on, and how its runs were laid out."""
+    device = jax.devices()[0]
+    versions = {name: metadata.version(name) for name in ("fdl", "jax", "jaxlib", "numpy", "optax")}
+    return {
+        "versions": {"python": platform.python_version(), **versions},
+        "platform": platform.platform(),
+        "device": f"{len(jax.devices())} x {device.device_kind} ({device.platform})",
+        "cores": os.cpu_count(),
+        "precision": str(jax.config.jax_default_matmul_precision or "default"),  # type: ignore[attr-defined]
+        "layout": layout._asdict(),
+    }

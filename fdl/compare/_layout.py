@@ -1,0 +1,94 @@
+"""How a study is laid out on this machine's devices, by the size of its programs and a timed probe."""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+
+from fdl.compare._execute import cores
+from fdl.compare._work import Layout
+from fdl.train import Trainable, Trainer
+
+SMALL = 1e8  # FLOPs of a batch's forward pass; digits-cnn has 1e7 and runs 1.4 times as fast without the fast options
+TINY = 2e6  # below this kernels are so short that mapping them over runs pays on CPU; digits-mlp has 6e5
+WORTH_A_PROBE = 300_000  # steps of all runs; fewer take less time than programs to try
+CHUNKS = {"cpu": (16, 64), "accelerator": (8, 32, 128, 512)}  # runs in a program, tried smallest first
+
+
+def decide(task: Trainable, optimizer: Any, runs: int, workers: int | None, chunk: int | None, memory: float) -> Layout:
+    """The layout for so many runs of optimizers like this one.
+
+    On CPU programs of one run, side by side on a thread a core: mapping gains nothing for convolutions, and a run's bits do
+    not depend on what is trained beside it. Where kernels are tiny, and on accelerators, several sizes of mapped programs
+    are timed on one segment, as long as they fit the memory.
+
+    Args:
+        workers, chunk: where given, taken as they are.
+        memory: bytes that all programs together may take.
+    """
+    cpu = jax.default_backend() == "cpu"
+    many = workers or (cores() if cpu else 1)
+    single = Layout(many, chunk or 1, not cpu or many == 1 or task.flops() > SMALL)
+    if chunk or (cpu and (task.flops() > TINY or runs * task.steps < WORTH_A_PROBE)):
+        return single
+    candidates = [single] + [single._replace(chunk=size) for size in CHUNKS["cpu" if cpu else "accelerator"] if size * many <= 2 * runs]
+    best, rate = single, 0.0
+    for layout in candidates if len(candidates) > 1 else ():
+        found, size = probe(task, optimizer, layout)
+        if size * many > memory:
+            break
+        if found > rate:
+            best, rate = layout, found
+    return best
+
+
+def probe(task: Trainable, optimizer: Any, layout: Layout) -> tuple[float, int]:
+    """Steps a second over all runs, and the bytes that one program takes."""
+    trainer = Trainer(task, layout.chunk, layout.fast)
+    optimizers = [optimizer] * layout.chunk
+    program = trainer.compile(optimizers)
+    seeds = list(range(layout.chunk))
+
+    def segments(count: int) -> None:
+        run = trainer.run(program, optimizers, seeds)
+        for _, _ in zip(range(count), run):
+            pass
+
+    segments(1)  # compiles the rest
+    with ThreadPoolExecutor(layout.workers) as pool:
+        begun = time.perf_counter()
+        list(pool.map(segments, [2] * layout.workers))
+    seconds = time.perf_counter() - begun
+    return 2 * task.evaluate_every * layout.chunk * layout.workers / seconds, size_of(program)
+
+
+def default_memory() -> float:
+    """Half of what the first device has, or the machine where it is a CPU."""
+    if jax.default_backend() == "cpu":
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+    return jax.devices()[0].memory_stats().get("bytes_limit", 2**34) / 2
+
+
+def size_of(program: Any) -> int:
+    """Bytes of a compiled program's arguments, results and temporaries."""
+    found = program.memory_analysis()
+    return found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+
+
+def costs(trainers: dict[str, Any], optimizers: dict[str, Any], programs: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """What a step of one run alone costs, by contestant: seconds, without compilation and evaluation, and bytes of state."""
+    measured = {}
+    for name, optimizer in optimizers.items():
+        trainer = trainers[name]
+        seconds = trainer.seconds_per_step(programs[name], optimizer)
+        params = jax.eval_shape(trainer.task.init, jax.random.key(0))[0]
+        count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+        state = jax.eval_shape(optimizer.init, params)
+        measured[name] = {
+            "seconds_per_step": seconds,
+            "state_bytes_per_parameter": sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) / max(count, 1),
+        }
+    return measured

@@ -1,0 +1,136 @@
+"""What a worker does, be it a thread, a process or a machine: it trains chunks of runs to records."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from fdl import optim
+from fdl.compare import space
+from fdl.compare._plan import Job
+from fdl.compare._store import RunRecord
+from fdl.train import Progress, Trainable, Trainer
+
+
+class Layout(NamedTuple):
+    """How a study's runs are laid out: fixed before the first, for another layout gives other bits."""
+
+    workers: int
+    """How many chunks are trained at the same time."""
+    chunk: int
+    """How many runs one program maps."""
+    fast: bool
+    """Whether programs are compiled with the backend's fast options, as `fdl.jit` takes it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A run that is planned or has been paused.
+
+    Attributes:
+        job: what it is.
+        record: what is known so far, `None` before the first step.
+        progress: where it stands, as arrays on the host.
+    """
+
+    job: Job
+    record: RunRecord | None = None
+    progress: Progress | None = None
+
+
+class Worker:
+    """Trains chunks; every family's program is compiled once, by whoever needs it first.
+
+    Args:
+        tasks: what each contestant trains.
+        layout: of the study.
+    """
+
+    def __init__(self, tasks: Mapping[str, Trainable], layout: Layout) -> None:
+        made = {id(task): Trainer(task, layout.chunk, layout.fast) for task in tasks.values()}
+        self.trainers = {name: made[id(task)] for name, task in tasks.items()}
+        self._programs: dict[Any, Any] = {}
+        self._locks: dict[Any, Lock] = {}
+        self._lock = Lock()
+
+    def has(self, job: Job) -> bool:
+        """Whether the job's family is compiled."""
+        return family(job) in self._programs
+
+    def program(self, job: Job) -> Any:
+        """The compiled training steps of the job's family: its contestant and the structure of its optimizer."""
+        key = family(job)
+        with self._lock:
+            lock = self._locks.setdefault(key, Lock())
+        with lock:
+            if key not in self._programs:
+                trainer = self.trainers[job.contestant]
+                self._programs[key] = trainer.compile([job.optimizer] * trainer.chunk)
+            return self._programs[key]
+
+    def run(
+        self,
+        chunk: Sequence[Pending],
+        until: int | None = None,
+        segment: Callable[[int], None] = lambda steps: None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> list[Pending]:
+        """Trains runs of one family, at most `layout.chunk` many, to step `until` or their end.
+
+        Args:
+            chunk: all before their first step, or all paused at the same one.
+            segment: told the steps that have been done, after every segment.
+            stopped: asked after every segment; where true, nothing is returned.
+        """
+        jobs, trainer = [pending.job for pending in chunk], self.trainers[chunk[0].job.contestant]
+        task, end = trainer.task, until or trainer.task.steps
+        whole = [*chunk, *[chunk[-1]] * (trainer.chunk - len(chunk))]  # a chunk of another size would be another program
+        curves = [{key: list(curve) for key, curve in p.record.curves.items()} if p.record else {} for p in chunk]
+
+        def note(step: int, split: str, measured: Mapping[str, np.ndarray]) -> None:
+            for metric, values in measured.items():
+                for curve, value in zip(curves, values):
+                    curve.setdefault((split, metric), []).append((step, float(value)))
+
+        optimizers, seeds = [p.job.optimizer for p in whole], [p.job.seed for p in whole]
+        paused = [p.progress for p in whole]
+        begin = None if paused[0] is None else jax.tree.map(lambda *leaves: np.stack(leaves), *paused)
+        step = 0 if begin is None else int(np.max(begin.step))
+        progress = begin
+        for progress, measured in trainer.run(self.program(jobs[0]), optimizers, seeds, begin, end):
+            if stopped():
+                return []
+            step += task.evaluate_every
+            for split, values in measured.items():
+                note(step, split, values)
+            if np.all(np.asarray(progress.diverged_at) > 0):  # all are frozen: no step would change anything
+                segment((end - step + task.evaluate_every) * len(jobs))
+                break
+            segment(task.evaluate_every * len(jobs))
+        assert progress is not None
+        if jobs[0].phase == "final":
+            note(step, "test", trainer.test(progress))
+        at = np.asarray(progress.diverged_at)
+        records = [_record(job, int(d) or None, c) for job, d, c in zip(jobs, at, curves)]
+        host = jax.tree.map(np.asarray, progress) if end < task.steps else None
+        pick = lambda i: None if host is None else jax.tree.map(lambda a: a[i], host)
+        return [Pending(job, record, pick(i)) for i, (job, record) in enumerate(zip(jobs, records))]
+
+
+def family(job: Job) -> Any:
+    """What runs must share to be mapped in one program."""
+    return job.contestant, jax.tree.structure(optim.as_pytree(job.optimizer))
+
+
+def _record(job: Job, diverged_at: int | None, curves: dict[tuple[str, str], list[tuple[int, float]]]) -> RunRecord:
+    values = {name: value if isinstance(value, str) else float(value) for name, value in space.hyperparameters(job.optimizer).items()}
+    return RunRecord(*job.id, values, diverged_at, curves)
+
+
+def stop_at(pending: Pending, step: int) -> RunRecord:
+    """The record of a paused run that is not taken up again."""
+    assert pending.record is not None
+    return replace(pending.record, stopped_at=step)
