@@ -42,7 +42,8 @@ def test_a_named_task_describes_itself(name):
     card = json.loads(json.dumps(task.card()))
     assert card["parameters"] == task.summary().total.params > 0
     assert card["examples"]["train"] == len(task.dataset.train)
-    assert task.flops() == task.summary().total.flops > card["parameters"]
+    assert task.flops() == task.summary().total.flops
+    assert task.flops() > card["parameters"] or name == "quadratic-deep"  # a point computes nothing, its loss does
 
 
 # Rates as `fdl compare` chooses them; measured means over these seeds: 0.9825, 0.9733 and 0.9665.
