@@ -18,24 +18,35 @@ Steps = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(
 Optimizers = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="(default: all six)")]
 RunFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: a new one under runs/)")]
 Contestants = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: --optimizers)")]
+FinalSeeds = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 10, more for many contestants)")]
 Halving = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: every trial to its end)")]
 Workers = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one a core)")]
 Chunk = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: by size and a timed probe)")]
 Memory = Annotated[float | None, tyro.conf.arg(metavar="GIB", help_behavior_hint="(default: half of what there is)")]
 Cluster = Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="(default: this machine alone)")]
+DataFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: downloaded once into a cache)")]
 StudyFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: a new one under studies/)")]
 
 
-def train(task: Task, optimizer: str = "adam", lr: Rate = None, steps: Steps = None, seed: int = 0, folder: RunFolder = None) -> None:
+def train(
+    task: Task,
+    optimizer: str = "adam",
+    lr: Rate = None,
+    steps: Steps = None,
+    seed: int = 0,
+    folder: RunFolder = None,
+    data_dir: DataFolder = None,
+) -> None:
     """Train a task once; show its progress, save curves and parameters.
 
     Args:
-        task: digits-cnn, digits-mlp or vowels-lstm
+        task: a task's name; `fdl tasks` lists them
         optimizer: sgd, momentum, adagrad, adadelta, rmsprop or adam
         lr: learning rate
         steps: optimizer steps
         seed: decides initial parameters, batches and dropout
         folder: where to save
+        data_dir: folder of the data set's files, where the task's data does not come with fdl
     """
     from fdl import optim, report
     from fdl.train import fit, save
@@ -44,7 +55,7 @@ def train(task: Task, optimizer: str = "adam", lr: Rate = None, steps: Steps = N
     if lr is not None:
         check_positive("--lr", lr, fix="Try --lr 1e-3.")
     chosen = made() if lr is None else made(lr=lr)
-    problem = _task(task, steps)
+    problem = _task(task, steps, data_dir)
     place = writable_folder(folder or _fresh("runs", f"{task}-{optimizer}"), "--folder")
     result = fit(problem, chosen, seed, title=f"{task}, {optimizer}")
     save(result, place, {"task": task, "optimizer": repr(chosen), "seed": seed})
@@ -62,11 +73,12 @@ def compare(
     contestants: Contestants = None,
     trials: int = 9,
     seeds: int = 3,
-    final_seeds: int = 10,
+    final_seeds: FinalSeeds = None,
     steps: Steps = None,
     sampler: Literal["auto", "grid", "sobol", "halton"] = "auto",
     halving: Halving = None,
     folder: StudyFolder = None,
+    data_dir: DataFolder = None,
     how: Literal["threads", "processes"] = "threads",
     workers: Workers = None,
     chunk: Chunk = None,
@@ -76,7 +88,7 @@ def compare(
     """Compare optimizers on a task: tune each one's hyperparameters, judge the best with fresh seeds, write a report.
 
     Args:
-        task: digits-cnn, digits-mlp or vowels-lstm
+        task: a task's name; `fdl tasks` lists them
         optimizers: sgd, momentum, adagrad, adadelta, rmsprop, adam, optax.NAME, or MODULE:NAME
         contestants: TOML file with optimizers and their search spaces
         trials: points of each optimizer's search space
@@ -86,6 +98,7 @@ def compare(
         sampler: how points are chosen; auto: a grid for one hyperparameter, Sobol's points for more
         halving: successive halving's factor
         folder: the study's folder; a study that is in it is continued
+        data_dir: folder of the data set's files, where the task's data does not come with fdl
         how: whether runs are trained by threads or by processes
         workers: how many of them
         chunk: runs mapped into one program
@@ -97,8 +110,8 @@ def compare(
     from fdl import compare as comparing
     from fdl import report
 
-    problem = _task(task, steps)
     made = {name: comparing.by_name(name, "--optimizers") for name in optimizers}
+    problem = _task(task, steps, data_dir)
     made |= comparing.from_toml(contestants, problem) if contestants else {}
     for name, value in {"--workers": workers, "--chunk": chunk}.items():
         if value is not None:
@@ -115,20 +128,24 @@ def compare(
     print(f"\n{study.manifest['seconds']:.0f} s; report: {page}")
 
 
-def regenerate(folder: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Write a study's report and print its table again, from its records.
+def regenerate(folders: Annotated[tuple[Path, ...], tyro.conf.Positional], output: Path = Path("comparison.html")) -> None:
+    """Write a study's report and print its table again, from its records; several studies on one page.
 
     Args:
-        folder: a study's folder
+        folders: of one study, or of several to put side by side
+        output: the page of several studies
     """
     from rich.console import Console
 
     from fdl import report
     from fdl.compare import Study
 
-    study = Study.load(folder)
-    page = report.write(study)
-    Console().print(report.table(study))
+    if not folders:
+        raise FdlError("report", "no folder", "a study's folder, or several")
+    studies = [Study.load(folder) for folder in folders]
+    page = report.write(studies[0]) if len(studies) == 1 else report.write_comparison(studies, output)
+    for study in studies:
+        Console().print(report.table(study))
     print(f"\nreport: {page}")
 
 
@@ -143,10 +160,19 @@ def export(folder: Annotated[Path, tyro.conf.Positional]) -> None:
     print("\n".join(map(str, comparing.export(comparing.Study.load(folder)))))
 
 
-def _task(name: str, steps: int | None) -> Any:
+def list_tasks() -> None:
+    """List the tasks."""
     from fdl import tasks
 
-    task = tasks.get(name)
+    for name, make in tasks.named.items():
+        known = tasks.landscapes.get(name)
+        print(f"{name:16} {known.equation if known else (make.__doc__ or '').splitlines()[0]}")
+
+
+def _task(name: str, steps: int | None, data_dir: Path | None) -> Any:
+    from fdl import tasks
+
+    task = tasks.get(name, data_dir)
     if steps is None:
         return task
     check_positive("--steps", steps, int)
@@ -161,7 +187,7 @@ def _fresh(parent: str, name: str) -> Path:
 def main() -> None:
     """The `fdl` command. A user's mistake ends it with one message and exit code 2."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what Ctrl-C does
-    commands: dict[str, Any] = {"compare": compare, "train": train, "report": regenerate, "export": export}
+    commands: dict[str, Any] = {"compare": compare, "train": train, "report": regenerate, "export": export, "tasks": list_tasks}
     try:
         tyro.extras.subcommand_cli_from_dict(
             commands, prog="fdl", description="Functional deep learning in JAX: train models, compare optimizers."

@@ -1,4 +1,7 @@
-"""Losses: means over the batch, to be minimised."""
+"""Losses, means over the batch to be minimised, and penalties on parameters that are added to them."""
+
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,3 +45,26 @@ def mean_squared_error(predictions: jax.Array, targets: jax.Array) -> jax.Array:
     if predictions.shape != targets.shape:
         raise ValueError(f"predictions of shape {predictions.shape} and targets of shape {targets.shape}")
     return jnp.square(predictions - targets).mean()
+
+
+@dataclass(frozen=True)
+class L2:
+    """The penalty `scale / 2 * sum of w^2` over parameters of one name, as a function of the parameters.
+
+    Its gradient is `scale * w`: as part of the loss (not as decoupled weight decay) it passes through the optimizer.
+
+    Args:
+        scale: at least 0.
+        of: which parameters, by the last part of their path; the default leaves biases and scales alone.
+    """
+
+    scale: float
+    of: str = "kernel"
+
+    def __call__(self, params: Any) -> jax.Array:
+        leaves = [leaf for path, leaf in jax.tree.leaves_with_path(params) if path and getattr(path[-1], "key", None) == self.of]
+        wide = (leaf.astype(jnp.float64 if leaf.dtype == jnp.float64 else jnp.float32) for leaf in leaves)
+        return jnp.asarray(self.scale / 2 * sum(jnp.square(w).sum() for w in wide))
+
+    def __str__(self) -> str:
+        return f"{self.scale:g}/2 * sum({self.of}^2), part of the recorded loss"

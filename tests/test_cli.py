@@ -62,7 +62,7 @@ def test_a_diverging_run_is_reported_not_hidden(tmp_path):
 # One process each is what a person meets; the first shows that the module imports nothing before it looks.
 BAD = {
     "no command": ([], "compare"),
-    "unknown task": (["train", "digit-cnn"], "fdl: task: found 'digit-cnn'; expected one of digits-cnn, digits-mlp, vowels-lstm."),
+    "unknown task": (["train", "digit-cnn"], "fdl: task: found 'digit-cnn'; expected one of digits-cnn, digits-mlp, vowels-lstm, "),
     "unknown optimizer": (["train", "digits-cnn", "--optimizer", "adm"], "Did you mean 'adam'?"),
     "unknown contestant": (["compare", "digits-cnn", "--optimizers", "adam", "foo"], "--optimizers: found 'foo'"),
     "unknown option": (["train", "digits-cnn", "--wat", "3"], "Unrecognized options: --wat"),
@@ -74,6 +74,11 @@ BAD = {
     "one final seed": (["compare", "digits-cnn", "--final-seeds", "1"], "fdl: final_seeds: found 1; expected at least 2"),
     "folder under a file": (["compare", "digits-mlp", "--folder", "file/study"], "fdl: study folder: found 'file/study' (Not a directory)"),
     "run folder under a file": (["train", "digits-mlp", "--folder", "file/run"], "fdl: --folder: found 'file/run' (Not a directory)"),
+    "no data": (["train", "mnist-mlp", "--data-dir", "nowhere"], "fdl: data set MNIST: found neither train-images-idx3-ubyte nor"),
+    "data not needed": (
+        ["compare", "digits-mlp", "--data-dir", "file"],
+        "fdl: --data-dir: found 'file' for digits-mlp; expected no folder",
+    ),
     "no study": (["report", "nowhere"], "fdl: study folder: found no study.db in 'nowhere'"),
 }
 

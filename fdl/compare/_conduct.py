@@ -16,6 +16,7 @@ from fdl.compare._display import Display
 from fdl.compare._execute import PATIENCE, Backend, Threads, execute
 from fdl.compare._halving import survivors
 from fdl.compare._layout import costs, decide, default_memory
+from fdl.compare._paired import least_seeds
 from fdl.compare._plan import Job, Plan
 from fdl.compare._remote import Cluster, Processes
 from fdl.compare._store import RunRecord, Store
@@ -36,7 +37,7 @@ def study(
     folder: str | os.PathLike[str],
     trials: int = 9,
     seeds: int = 3,
-    final_seeds: int = 10,
+    final_seeds: int | None = None,
     sampler: space.Sampler = "auto",
     sampler_seed: int = 0,
     halving: int | None = None,
@@ -62,7 +63,7 @@ def study(
         folder: where records and report are kept. A folder that holds a part of the same study is continued.
         trials: of each contestant that searches something, at least 2.
         seeds: tuning runs of each trial.
-        final_seeds: at least 2.
+        final_seeds: at least 2. Default: 10, or as many as it takes to find a difference among so many contestants.
         sampler: as `space.trials` takes it; so is `sampler_seed`.
         halving: successive halving's factor: after a `1 / halving^k` of the steps only so small a share of a contestant's
             trials goes on. Budgets stay equal, but fast starters are favoured. `None`: no halving.
@@ -81,9 +82,10 @@ def study(
     """
     begun = time.perf_counter()
     choose("how", how, dict.fromkeys(("threads", "processes")))
-    plan = Plan(
-        task, name_contestants(classics if contestants is None else contestants), trials, seeds, final_seeds, sampler, sampler_seed, halving
-    )
+    named = name_contestants(classics if contestants is None else contestants)
+    if final_seeds is None:
+        final_seeds = max(10, least_seeds(len(named) * (len(named) - 1) // 2))
+    plan = Plan(task, named, trials, seeds, final_seeds, sampler, sampler_seed, halving)
     path = writable_folder(folder, "study folder")
     with locked(path / ".lock", "study folder"):
         store = Store(path)
@@ -157,7 +159,7 @@ class _Conductor:
     def costs(self) -> dict[str, dict[str, float]]:
         """What a step of each contestant costs, one run alone on this machine."""
         worker = self._backend.worker if isinstance(self._backend, Threads) and self._layout.chunk == 1 else None
-        worker = worker or Worker(self._plan.tasks, self._layout._replace(chunk=1))
+        worker = worker or Worker(self._plan.tasks, self._layout._replace(chunk=1, devices=1))
         jobs = [Job("tune", name, 0, 0, trials[0]) for name, trials in self._plan.spaces.items()]
         programs = {job.contestant: worker.program(job) for job in jobs}
         measured = costs(worker.trainers, {job.contestant: job.optimizer for job in jobs}, programs)

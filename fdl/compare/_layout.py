@@ -1,5 +1,6 @@
 """How a study is laid out on this machine's devices, by the size of its programs and a timed probe."""
 
+import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -31,11 +32,12 @@ def decide(task: Trainable, optimizer: Any, runs: int, workers: int | None, chun
     """
     cpu = jax.default_backend() == "cpu"
     many = workers or (cores() if cpu else 1)
-    single = Layout(many, chunk or 1, not cpu or many == 1 or task.flops() > SMALL)
+    single = Layout(many, chunk or 1, not cpu or many == 1 or task.flops() > SMALL, 1 if cpu else math.gcd(chunk or 0, len(jax.devices())))
     if chunk or (cpu and (task.flops() > TINY or runs * task.steps < WORTH_A_PROBE)):
         return single
-    candidates = [single] + [single._replace(chunk=size) for size in CHUNKS["cpu" if cpu else "accelerator"] if size * many <= 2 * runs]
-    best, rate = single, 0.0
+    sizes = CHUNKS["cpu"] if cpu else [size * single.devices for size in CHUNKS["accelerator"]]
+    candidates = [single] * cpu + [single._replace(chunk=size) for size in sizes if size * many <= 2 * runs]
+    best, rate = single._replace(chunk=single.devices), 0.0
     for layout in candidates if len(candidates) > 1 else ():
         found, size = probe(task, optimizer, layout)
         if size * many > memory:
@@ -47,7 +49,7 @@ def decide(task: Trainable, optimizer: Any, runs: int, workers: int | None, chun
 
 def probe(task: Trainable, optimizer: Any, layout: Layout) -> tuple[float, int]:
     """Steps a second over all runs, and the bytes that one program takes."""
-    trainer = Trainer(task, layout.chunk, layout.fast)
+    trainer = Trainer(task, layout.chunk, layout.fast, layout.devices)
     optimizers = [optimizer] * layout.chunk
     program = trainer.compile(optimizers)
     seeds = list(range(layout.chunk))

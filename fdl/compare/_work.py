@@ -24,6 +24,8 @@ class Layout(NamedTuple):
     """How many runs one program maps."""
     fast: bool
     """Whether programs are compiled with the backend's fast options, as `fdl.jit` takes it."""
+    devices: int = 1
+    """Among how many devices each chunk is divided."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,7 @@ class Worker:
     """
 
     def __init__(self, tasks: Mapping[str, Trainable], layout: Layout) -> None:
-        made = {id(task): Trainer(task, layout.chunk, layout.fast) for task in tasks.values()}
+        made = {id(task): Trainer(task, layout.chunk, layout.fast, layout.devices) for task in tasks.values()}
         self.trainers = {name: made[id(task)] for name, task in tasks.items()}
         self._programs: dict[Any, Any] = {}
         self._locks: dict[Any, Lock] = {}

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from fdl import data, models, nn
-from fdl.core import choose
+from fdl.core import FdlError, choose
+from fdl.tasks import _deepobs
 from fdl.tasks._functions import FunctionTask
 from fdl.tasks._landscapes import landscapes
 from fdl.tasks._task import Task
@@ -24,15 +25,41 @@ def vowels_lstm() -> Task:
     return Task("vowels-lstm", data.vowels(), models.recurrent_classifier(nn.LSTM(64), 9), batch_size=27, steps=200, evaluate_every=8)
 
 
-named: dict[str, Callable[[], Task | FunctionTask]] = {
+_FROM_FILES: dict[str, Callable[[_deepobs.Folder], Task]] = {
+    "mnist-logreg": _deepobs.mnist_logreg,
+    "mnist-mlp": _deepobs.mnist_mlp,
+    "mnist-2c2d": _deepobs.mnist_2c2d,
+    "fmnist-logreg": _deepobs.fmnist_logreg,
+    "fmnist-mlp": _deepobs.fmnist_mlp,
+    "fmnist-2c2d": _deepobs.fmnist_2c2d,
+    "cifar10-3c3d": _deepobs.cifar10_3c3d,
+}
+
+named: dict[str, Callable[..., Task | FunctionTask]] = {
     "digits-cnn": digits_cnn,
     "digits-mlp": digits_mlp,
     "vowels-lstm": vowels_lstm,
+    "quadratic-deep": _deepobs.quadratic_deep,
     **{name: landscape.task for name, landscape in landscapes.items()},
+    **_FROM_FILES,
 }
-"""Functions that make a task, by its name."""
+"""Functions that make a task, by its name; those whose data lies in files take their folder."""
 
 
-def get(name: str) -> Task | FunctionTask:
-    """The task of this name; raises `FdlError` with what there is."""
-    return choose("task", name, named)()
+def get(name: str, data_dir: _deepobs.Folder = None) -> Task | FunctionTask:
+    """The task of this name.
+
+    Args:
+        name: a key of `named`.
+        data_dir: the folder of its data set's files, for a task whose data does not come with fdl. Where not given, they are
+            downloaded once, as `data.mnist` tells.
+
+    Raises:
+        FdlError: with what there is, for an unknown name; for a folder that is not needed, and files that are not right.
+    """
+    make = choose("task", name, named)
+    if name in _FROM_FILES:
+        return make(data_dir)
+    if data_dir is not None:
+        raise FdlError("--data-dir", f"{str(data_dir)!r} for {name}", f"no folder: the data of {name} comes with fdl")
+    return make()

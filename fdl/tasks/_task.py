@@ -27,6 +27,8 @@ class Task:
         model: a layer that takes the data set's inputs.
         loss_fn: `(outputs, labels)` to a scalar, a mean over the batch. Default: cross-entropy.
         metrics: more such functions by name. Default: accuracy.
+        penalty: a function of the parameters that is added to the loss, in training and in every measurement of it, such as
+            `losses.L2(0.002)`. Default: none.
         batch_size: examples a step, at most as many as the training split has.
         steps: optimizer steps of a run.
         evaluate_every: steps between two measurements of the validation split; divides `steps`.
@@ -42,6 +44,7 @@ class Task:
     model: Layer
     loss_fn: Callable[[Any, Any], jax.Array] = losses.cross_entropy
     metrics: Mapping[str, Callable[[Any, Any], jax.Array]] = field(default_factory=lambda: MappingProxyType({"accuracy": metrics.accuracy}))
+    penalty: Callable[[Tree], jax.Array] | None = None
     batch_size: int = 64
     steps: int = 340
     evaluate_every: int = 17
@@ -58,13 +61,16 @@ class Task:
     def loss(self, params: Tree, state: Tree, batch: Split, key: jax.Array) -> tuple[jax.Array, Tree]:
         """A batch's loss while training, and the new state."""
         outputs, state = self.model.apply(params, state, *batch.inputs, key=key, train=True)
-        return self.loss_fn(outputs, batch.labels), state
+        return self._penalised(self.loss_fn(outputs, batch.labels), params), state
 
     def measure(self, params: Tree, state: Tree, batch: Split) -> dict[str, jax.Array]:
-        """Loss and metrics of a batch, without training."""
+        """Loss, the penalty included, and metrics of a batch, without training."""
         outputs, _ = self.model.apply(params, state, *batch.inputs)
-        values = {name: metric(outputs, batch.labels) for name, metric in self.metrics.items()}
-        return {"loss": self.loss_fn(outputs, batch.labels), **values}
+        loss = self._penalised(self.loss_fn(outputs, batch.labels), params)
+        return {"loss": loss, **{name: metric(outputs, batch.labels) for name, metric in self.metrics.items()}}
+
+    def _penalised(self, loss: jax.Array, params: Tree) -> jax.Array:
+        return loss if self.penalty is None else loss + self.penalty(params).astype(loss.dtype)
 
     @cached_property
     def example(self) -> tuple[jax.ShapeDtypeStruct, ...]:

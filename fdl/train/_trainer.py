@@ -9,12 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from fdl import optim
 from fdl.core import jit
 from fdl.data import examples
 from fdl.train._run import Progress, Trainable, advance, assess, batches, device_arrays, evaluate, init
 
+TRIALS = PartitionSpec("trials")
 Program = Callable[..., tuple[Progress, jax.Array]]
 
 
@@ -26,22 +28,37 @@ class Trainer:
         task: what to train.
         chunk: how many runs one program executes side by side, mapped by `jax.vmap`; 1 is a program without mapping.
         fast: as `fdl.jit` takes it.
+        devices: how many share a chunk, each mapping as many of its runs; divides `chunk`.
     """
 
     task: Trainable
     chunk: int = 1
     fast: bool = True
+    devices: int = 1
     arrays: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "arrays", device_arrays(self.task.dataset, "train", "validation", "test"))
+        arrays = device_arrays(self.task.dataset, "train", "validation", "test")
+        object.__setattr__(self, "arrays", self._place(arrays, PartitionSpec()))
+
+    @cached_property
+    def _mesh(self) -> Any:
+        return jax.make_mesh((self.devices,), ("trials",), axis_types=(AxisType.Auto,), devices=jax.devices()[: self.devices])
+
+    def _place(self, tree: Any, spec: PartitionSpec) -> Any:
+        """On every device whole, or divided among them by run."""
+        return jax.device_put(tree, NamedSharding(self._mesh, spec)) if self.devices > 1 else tree
 
     def _mapped(self, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
-        """`function` over a leading axis of `chunk` runs."""
-        if self.chunk > 1:
-            return jax.vmap(function, axes)
-        first = lambda arg, axis: arg if axis is None else jax.tree.map(lambda a: a[0], arg)
-        return lambda *args: jax.tree.map(lambda a: a[None], function(*map(first, args, axes)))
+        """`function` over a leading axis of `chunk` runs, of which every device takes its share; they exchange nothing."""
+        if self.chunk == 1:
+            first = lambda arg, axis: arg if axis is None else jax.tree.map(lambda a: a[0], arg)
+            return lambda *args: jax.tree.map(lambda a: a[None], function(*map(first, args, axes)))
+        mapped = jax.vmap(function, axes)
+        if self.devices == 1:
+            return mapped
+        specs = tuple(PartitionSpec() if axis is None else TRIALS for axis in axes)
+        return jax.shard_map(mapped, mesh=self._mesh, in_specs=specs, out_specs=TRIALS, check_vma=False)
 
     def _program(self, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Any:
         return jit(self._mapped(function, axes), fast=self.fast)
@@ -72,16 +89,23 @@ class Trainer:
     def start(self, optimizers: Any, keys: jax.Array) -> Progress:
         """Every run before its first step; `optimizers` and `keys` have a leading axis."""
         params, state = self._init(keys)
-        zero = jnp.zeros(len(keys), jnp.int32)
+        zero = self._place(jnp.zeros(len(keys), jnp.int32), TRIALS)
         return Progress(params, state, self._begin(optimizers, params), zero, zero)
 
     def compile(self, optimizers: Sequence[Any]) -> Program:
         """One program for every optimizer of this family: values may differ, the structure may not."""
-        stacked, keys = stack(optimizers), _keys([0] * len(optimizers))
-        progress = jax.eval_shape(self.start, stacked, keys)
-        indices = jax.eval_shape(self._batches, keys, progress.step)
+        stacked, keys = self._stack(optimizers, [0] * len(optimizers))
+        progress = self._shapes(jax.eval_shape(self.start, stacked, keys))
+        indices = self._shapes(jax.eval_shape(self._batches, keys, progress.step))
         body = self._mapped(partial(advance, self.task), (0, 0, 0, None, 0))
         return jit(body, fast=self.fast).lower(stacked, keys, indices, self.arrays["train"], progress).compile()
+
+    def _shapes(self, tree: Any) -> Any:
+        sharding = NamedSharding(self._mesh, TRIALS) if self.devices > 1 else None
+        return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), tree)
+
+    def _stack(self, optimizers: Sequence[Any], seeds: Sequence[int]) -> Any:
+        return self._place((stack(optimizers), jnp.stack([jax.random.key(seed) for seed in seeds])), TRIALS)
 
     def run(
         self, program: Program, optimizers: Sequence[Any], seeds: Sequence[int], progress: Progress | None = None, until: int | None = None
@@ -93,8 +117,8 @@ class Trainer:
             progress: where the runs stand; before their first step where not given.
             until: the step to end at; the task's `steps` where not given.
         """
-        stacked, keys = stack(optimizers), _keys(seeds)
-        progress = self.start(stacked, keys) if progress is None else progress
+        stacked, keys = self._stack(optimizers, seeds)
+        progress = self.start(stacked, keys) if progress is None else self._place(progress, TRIALS)
         every, first = self.task.evaluate_every, int(np.max(progress.step))
         for _ in range(((until or self.task.steps) - first) // every):
             indices = self._batches(keys, progress.step)
@@ -105,7 +129,7 @@ class Trainer:
 
     def seconds_per_step(self, program: Program, optimizer: Any, repeats: int = 5) -> float:
         """The least time of several segments by the number of their steps: of training alone, without batches and evaluation."""
-        stacked, keys = stack([optimizer] * self.chunk), _keys([0] * self.chunk)
+        stacked, keys = self._stack([optimizer] * self.chunk, [0] * self.chunk)
         progress = self.start(stacked, keys)
         indices = self._batches(keys, progress.step)
         times = []
@@ -123,7 +147,3 @@ class Trainer:
 def stack(optimizers: Sequence[Any]) -> Any:
     """One optimizer whose leaves have a leading axis."""
     return jax.tree.map(lambda *values: jnp.stack([jnp.asarray(v, jnp.float32) for v in values]), *map(optim.as_pytree, optimizers))
-
-
-def _keys(seeds: Sequence[int]) -> jax.Array:
-    return jnp.stack([jax.random.key(seed) for seed in seeds])

@@ -55,7 +55,7 @@ def test_the_best_at_a_rung_survive_and_diverged_trials_come_last():
 
 def test_a_given_layout_is_taken_and_small_work_is_not_probed():
     assert decide(TASK, optim.Adam(), 10, workers=3, chunk=5, memory=1e9)[:2] == (3, 5)
-    assert decide(TASK, optim.Adam(), 10, workers=2, chunk=None, memory=1e9) == (2, 1, False)
+    assert decide(TASK, optim.Adam(), 10, workers=2, chunk=None, memory=1e9) == (2, 1, False, 1)
 
 
 def test_much_tiny_work_is_laid_out_by_a_timed_probe(monkeypatch):
