@@ -13,18 +13,30 @@ BORROWED = {"elu", "gelu", "initializers", "leaky_relu", "log_softmax", "relu", 
 TABLES = {"named", "classics", "Hyperparameter", "Form", "space"}  # documented beside what they hold
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-@pytest.mark.filterwarnings("default::UserWarning")
-def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
+@pytest.fixture
+def as_a_user():
+    """JAX as it comes, in every thread: a context would hold in this one alone."""
     import jax
 
+    theirs = {"jax_numpy_dtype_promotion": "standard", "jax_numpy_rank_promotion": "allow"}
+    ours = {name: getattr(jax.config, name) for name in theirs}
+    for name, value in theirs.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in ours.items():
+        jax.config.update(name, value)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.filterwarnings("default::UserWarning")
+@pytest.mark.usefixtures("as_a_user")
+def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     assert blocks, "a page without an example"
     names = {"__name__": page.name}
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        for block in blocks:
-            exec(compile(block, str(page), "exec"), names)
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -108,7 +108,7 @@ class Store:
             for r in runs:
                 row = (*r.id, json.dumps(r.hyperparameters), r.diverged_at, r.stopped_at)
                 values = sorted(
-                    (step, split, metric, float(value) if math.isfinite(value) else None)
+                    (step, split, metric, float(value) + 0.0 if math.isfinite(value) else None)  # SQLite keeps no -0.0
                     for (split, metric), curve in r.curves.items()
                     for step, value in curve
                 )

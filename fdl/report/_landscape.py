@@ -128,13 +128,13 @@ def animation(land: Landscape, tracks: Sequence[Track]) -> bytes:
 def _tracks(study: Study, land: Landscape) -> list[Track]:
     """Each contestant's fresh runs, the least median loss first."""
     tracks = []
-    searched = {name: entry["hyperparameters"] for name, entry in study.manifest["plan"]["contestants"].items()}
     for i, name in enumerate(study.contestants):
         runs = sorted(study.select("final", name), key=lambda run: run.seed)
         if not runs or ("validation", "x") not in runs[0].curves:
             continue
-        varied = [k for k, v in searched[name].items() if isinstance(v, str)]
-        settings = ", ".join(f"{k} {runs[0].hyperparameters[k]:.3g}" for k in varied if k in runs[0].hyperparameters)
+        tuned = [run.hyperparameters for run in study.select("tune", name)]
+        varied = {k: v for k, v in runs[0].hyperparameters.items() if len({other.get(k) for other in tuned}) > 1}
+        settings = ", ".join(f"{k} {v if isinstance(v, str) else format(v, '.3g')}" for k, v in varied.items())
         paths, curves = zip(*(_from_start(run, land) for run in runs))
         tracks.append(Track(name, figures.COLOURS[i % len(figures.COLOURS)], settings, runs, paths, curves))
     return sorted(tracks, key=lambda track: np.median(track.losses))

@@ -123,14 +123,14 @@ def test_a_folder_without_a_study_is_no_study(tmp_path):
 
 
 def test_records_come_back_as_they_were_written(tmp_path):
-    curves = {("validation", "loss"): [(4, 0.1), (8, math.nan), (12, math.inf)], ("train", "loss"): [(4, 1e-300)]}
+    curves = {("validation", "loss"): [(4, 0.1), (8, math.nan), (12, math.inf)], ("train", "loss"): [(4, 1e-300), (8, -0.0)]}
     written = RunRecord("tune", "an 'optimizer'; DROP TABLE runs", 3, 7, {"lr": 0.1 + 0.2}, 8, curves)
     store = Store(tmp_path)
     store.add([written])
     (read,) = store.runs()
     assert (read.contestant, read.trial, read.seed, read.diverged_at) == (written.contestant, 3, 7, 8)
     assert read.hyperparameters == {"lr": 0.1 + 0.2}
-    assert read.curves["train", "loss"] == [(4, 1e-300)]
+    assert read.curves["train", "loss"] == [(4, 1e-300), (8, 0.0)]
     np.testing.assert_array_equal(read.curves["validation", "loss"], [(4, 0.1), (8, math.nan), (12, math.nan)])
     with pytest.raises(FdlError, match="UNIQUE"):
         store.add([RunRecord("tune", "other", 0, 0, {}), written])
