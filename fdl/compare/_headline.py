@@ -1,6 +1,7 @@
 """A study's answer in a sentence."""
 
 from collections.abc import Sequence
+from math import inf
 
 from fdl.compare._paired import Comparison, least_seeds
 from fdl.compare._results import Result
@@ -37,12 +38,14 @@ def _mean(leader: Result) -> str:
 
 def _power(alike: Sequence[Comparison], pairs: int) -> str:
     """What the study could have found: the differences that it did not find may be smaller."""
-    seeds, needed = min(c.seeds for c in alike), least_seeds(pairs)
-    if seeds < needed:
-        among = f" among {pairs} pairs" if pairs > 1 else ""
-        return f" ({seeds} seeds can show none{among}: at least {needed} are needed)"
-    size = max(c.detectable for c in alike)
-    return f" (one of {size:.2g} would be found with 80 % power)" if size > 0 else ""
+    sizes = [c.detectable for c in alike if 0 < c.detectable < inf]
+    if sizes:
+        return f" (one of {max(sizes):.2g} would be found with 80 % power)"
+    seeds, needed = max(c.seeds for c in alike), least_seeds(pairs)
+    if seeds >= needed:
+        return ""
+    among = f" among {pairs} pairs" if pairs > 1 else ""
+    return f" ({seeds} seeds can show none{among}: at least {needed} are needed)"
 
 
 def _and(names: Sequence[str]) -> str:

@@ -18,12 +18,13 @@ class Interval(NamedTuple):
 
 def interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """Student's t interval for the mean of independent values: `mean ± t_{(1+level)/2, n-1} s / sqrt(n)`."""
-    from scipy import stats
+    from scipy.special import stdtrit
 
     array = np.asarray(values, float)
-    if len(array) < 2:
-        return Interval(float(array.mean()) if len(array) else np.nan, np.nan, np.nan)
-    half = stats.t.ppf((1 + level) / 2, len(array) - 1) * stats.sem(array)
+    n = len(array)
+    if n < 2:
+        return Interval(float(array.mean()) if n else np.nan, np.nan, np.nan)
+    half = stdtrit(n - 1, (1 + level) / 2) * array.std(ddof=1) / np.sqrt(n)
     return Interval(float(array.mean()), float(array.mean() - half), float(array.mean() + half))
 
 
@@ -45,13 +46,13 @@ def bootstrap(values: Sequence[float], statistic: Callable[..., Any], level: flo
         statistic: maps an array to its statistic along `axis`.
         level: the share of studies in which the interval shall hold the truth.
     """
-    from scipy import stats
+    from scipy import special, stats
 
-    n = len(values)
-    if n < 2:
-        return Interval(float(statistic(np.asarray(values, float), axis=-1)) if n else np.nan, np.nan, np.nan)
     array = np.asarray(values, float)
-    expanded = 1 - 2 * stats.norm.sf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1))
+    n = len(array)
+    if n < 2:
+        return Interval(float(statistic(array, axis=-1)) if n else np.nan, np.nan, np.nan)
+    expanded = 1 - 2 * special.ndtr(-np.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 + level) / 2))
     found = stats.bootstrap(
         (array,), statistic, n_resamples=RESAMPLES, vectorized=True, axis=-1, confidence_level=expanded, method="percentile", random_state=0
     ).confidence_interval

@@ -74,9 +74,6 @@ def compare_pairs(results: Sequence[Result], maximise: bool) -> list[Comparison]
 
 def _compare(better: Result, worse: Result, maximise: bool, pairs: int) -> Comparison:
     d = _paired_values(better, worse, maximise)
-    scatter = np.std(d, ddof=1) if len(d) > 1 else np.nan
-    mean = d.mean() if len(d) else np.nan
-    effect = mean / scatter if scatter else np.copysign(np.inf, mean) if mean else 0.0
     won = len(better.test.keys() & set(worse.diverged_seeds))
     lost = len(worse.test.keys() & set(better.diverged_seeds))
     both = len(set(better.diverged_seeds) & set(worse.diverged_seeds))
@@ -84,7 +81,7 @@ def _compare(better: Result, worse: Result, maximise: bool, pairs: int) -> Compa
     return Comparison(
         better=better.contestant, worse=worse.contestant, seeds=len(d), difference=_difference(d, pairs),
         p=paired.sign_flip(d), p_holm=1.0, improvement=paired.improvement(float(wins), len(d) + won + lost + both),
-        effect=float(effect), detectable=paired.detectable(d, pairs),
+        effect=paired.effect(d), detectable=paired.detectable(d, pairs),
     )  # fmt: skip
 
 
@@ -126,7 +123,7 @@ def with_tuning(mean: Interval, seeds: int, trials: Sequence[Trial], maximise: b
     the 2.5 % point of this mixture of Student's t distributions. A resample has no trial better than the best that was run,
     so the other end is not drawn but set as far from the mean. For a grid it is the luck of where its points fell.
     """
-    from scipy import optimize, stats
+    from scipy import optimize, special
 
     means = sorted((trial.mean for trial in trials if trial.whole), reverse=maximise)
     if np.isnan(mean.low) or not means:
@@ -134,10 +131,10 @@ def with_tuning(mean: Interval, seeds: int, trials: Sequence[Trial], maximise: b
     weights = -np.diff((1 - np.arange(len(means) + 1) / len(trials)) ** len(trials))
     weights /= weights.sum()
     behind = np.abs(np.asarray(means) - means[0])
-    error = (mean.high - mean.value) / stats.t.ppf(0.975, seeds - 1)
+    error = (mean.high - mean.value) / special.stdtrit(seeds - 1, 0.975)
     if error:
-        beyond = lambda x: float(weights @ stats.t.sf((x - behind) / error, seeds - 1)) - 0.025
-        far = behind.max() + error * stats.t.ppf(0.99, seeds - 1)
+        beyond = lambda x: float(weights @ special.stdtr(seeds - 1, (behind - x) / error)) - 0.025
+        far = behind.max() + error * special.stdtrit(seeds - 1, 0.99)
         half = float(optimize.brentq(beyond, 0, far, xtol=1e-9 * error, maxiter=1000))
     else:
         half = float(behind[np.searchsorted(np.cumsum(weights), 0.975)])

@@ -23,7 +23,7 @@ class Sensitivity:
     diverged: np.ndarray
     """How many runs at this value did."""
     width: float
-    """How much of the range, in decades for a log prior, is as good as its best value or nearly so; NaN where there is no best."""
+    """How much of the range, in decades for a log prior, is nearly as good as its best value; NaN where nothing finished, and for names."""
     at_edge: bool
     """Whether the best value is the least or the greatest searched: the optimum may lie outside."""
 
@@ -50,7 +50,7 @@ def sensitivity(trials: Sequence[Trial], name: str, maximise: bool, logarithmic:
     mean, low, high = (np.array([f(t.values) if t.values else np.nan for t in shown]) for f in (np.mean, np.min, np.max))
     lost = np.array([sum(trial.diverged for trial in group) for group in groups], int)
     quality = np.array([sign * t.mean if t.whole else np.nan for t in shown])
-    if np.isnan(quality).all():
+    if np.isnan(quality).all() or values.dtype.kind == "U":
         return Sensitivity(values, mean, low, high, lost, np.nan, False)
     best = int(np.nanargmax(quality))
     share = maximise and np.nanmin(quality) >= 0 and np.nanmax(quality) <= 1

@@ -73,9 +73,10 @@ def at_edge(trials: Sequence[Trial], chosen: Trial | None) -> tuple[str, ...]:
     """The hyperparameters whose chosen value is the least or the greatest searched: the optimum may lie outside."""
     if chosen is None:
         return ()
-    return tuple(name for name in searched(trials) if name in chosen.hyperparameters and _extreme(trials, name, chosen))
+    return tuple(name for name in searched(trials) if chosen.hyperparameters.get(name) in _ends(trials, name))
 
 
-def _extreme(trials: Sequence[Trial], name: str, chosen: Trial) -> bool:
+def _ends(trials: Sequence[Trial], name: str) -> tuple[float, ...]:
+    """The least and the greatest value; none of names, such as a schedule's."""
     values = [trial.hyperparameters[name] for trial in trials if name in trial.hyperparameters]
-    return chosen.hyperparameters[name] in (min(values), max(values))
+    return () if any(isinstance(value, str) for value in values) else (min(values), max(values))

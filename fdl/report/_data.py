@@ -85,7 +85,7 @@ def final(studies: Sequence[Findings]) -> Figure:
         seeds, values = list(result.test), np.array(list(result.test.values()))
         mean, wide = result.mean, result.with_tuning
         said = f"mean {number(mean.value)}, 95 % interval {number(mean.low)} to {number(mean.high)}"
-        lucky = f"with the luck of tuning {number(wide.low)} to {number(wide.high)}"
+        lucky = f"with tuning {number(wide.low)} to {number(wide.high)}"
         series += [
             {**own, "x": [wide.low, wide.high], "y": [row, row], "line": "thin", "quiet": True, "loose": True},
             {**own, "x": values, "y": row + spread(values), "mark": "dot", "notes": [f"seed {seed}" for seed in seeds]},

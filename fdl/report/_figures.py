@@ -38,9 +38,9 @@ def final(findings: Findings) -> Any:
     if scale.kind != "linear" and results:
         axes.set_xscale("log")
         _decades(axes.xaxis)
-    if drawn:  # the luck of tuning may reach far: it must not press the seeds together
+    if drawn:  # the interval with tuning may reach far: it must not press the seeds together
         axes.set_xlim(_padded(np.concatenate(drawn), scale.kind != "linear"))
-    axes.set_xlabel(f"{_plain(scale.label('test'))}: each fresh seed, mean and 95 % interval; thin: with the luck of tuning")
+    axes.set_xlabel(f"{_plain(scale.label('test'))}: each fresh seed, mean and 95 % interval; thin: with tuning")
     return figure
 
 

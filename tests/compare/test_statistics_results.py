@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from invented import FIRST_FRESH, field, judged, study, tuned
+from invented import FIRST_FRESH, field, judged, rivals, study, tuned
 from scipy import stats
 
 from fdl.compare import interval
@@ -134,7 +134,7 @@ def test_the_luck_of_tuning_is_that_of_resampled_trials():
     drawn = rng.integers(7, size=(200_000, 7)).min(axis=1)  # place of the best of each resample; the seventh cannot be chosen
     drawn = drawn[drawn < 6]
     mean = values.mean() + means[drawn] - means[0] + stats.sem(values) * rng.standard_t(7, size=len(drawn))
-    assert result.with_tuning.low == pytest.approx(np.quantile(mean, 0.025), abs=0.02)  # measured 0.003
+    assert result.with_tuning.low == pytest.approx(np.quantile(mean, 0.025), abs=0.01)  # measured 0.0003
     assert result.with_tuning.high == pytest.approx(2 * values.mean() - result.with_tuning.low)
     assert result.with_tuning.low < result.mean.low
 
@@ -169,6 +169,14 @@ def test_too_few_seeds_are_said_and_how_many_are_needed():
     assert said.endswith("there is no evidence of a difference from c1 (5 seeds can show none: at least 6 are needed).")
     eight = [[0.9 + 0.1 * c + 0.01 * (s * (c + 1) % 7) for s in range(10)] for c in range(8)]
     assert field(eight).headline().endswith("(10 seeds can show none among 28 pairs: at least 11 are needed).")
+
+
+def test_a_contestant_with_few_seeds_left_does_not_hide_what_the_others_show():
+    rng = np.random.default_rng(0)
+    values = [row.tolist() for row in rivals(rng, [0.8] * 3)]
+    said = field([*values[:2], [*values[2][:3], *[None] * 7]]).headline()
+    assert "would be found with 80 % power" in said
+    assert "can show none" not in said
 
 
 def test_equal_values_are_no_evidence():
