@@ -141,12 +141,12 @@ def png(figure: Any, dpi: int = 180) -> bytes:
     return _saved(figure, format="png", dpi=dpi)
 
 
-def svg(figure: Any) -> bytes:
-    """The figure as SVG, whose text stays text; the same bytes for the same records."""
+def svg(figure: Any, dpi: int = 144) -> bytes:
+    """The figure as SVG, whose text stays text; the same bytes for the same records. `dpi` is for what is rasterised."""
     import matplotlib
 
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "fdl"}):
-        return _saved(figure, format="svg", metadata={"Date": None})
+        return _saved(figure, format="svg", dpi=dpi, metadata={"Date": None})
 
 
 FIGURES: dict[str, Callable[[Findings], Any]] = {

@@ -1,6 +1,5 @@
 """Trajectories of optimizers through a landscape of two numbers: a figure and an animation, from a study's records."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from fdl.core._io import writable_folder, write_bytes
 from fdl.report import _figures as figures
 from fdl.tasks import Landscape, landscapes
 
-INK, FAINT = "#1f2328", "#8c959f"
+TICKS = "#8c959f"
 GROUND = ("#8fa9c4", "#f6f8fa")  # the lowest and the highest places
 LEAST = 1e-12  # a loss below it is drawn there: float32 resolves no less, and 0 has no logarithm
 SECONDS, HELD = 10.0, 0.15  # an animation's length, and the share of it for which its end is held
@@ -72,7 +71,7 @@ def trajectories(land: Landscape, tracks: Sequence[Track]) -> Any:
 
     columns = min(3, len(tracks))
     rows = -(-len(tracks) // columns)
-    figure = Figure(figsize=(0.4 + 3.1 * columns, 0.5 + 3.1 * rows), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(0.4 + 3.1 * columns, 0.5 + 3.1 * rows), layout="constrained", facecolor=figures.PAPER)
     panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for axes in panels[len(tracks) :]:
         axes.set_visible(False)
@@ -82,13 +81,10 @@ def trajectories(land: Landscape, tracks: Sequence[Track]) -> Any:
             axes.plot(*path.T, color=track.colour, linewidth=0.8, alpha=0.45)
             axes.plot(*path[-1], "o", color=track.colour, markersize=3, alpha=0.7, markeredgewidth=0)
         _bold(axes, track)
-        axes.set_title(track.contestant, loc="left", color=track.colour, fontsize=11, fontweight="bold", pad=17, parse_math=False)
-        axes.annotate(_caption(track), (0, 1), (0, 5), "axes fraction", "offset points", fontsize=8, color=INK, parse_math=False)
-    figure.supxlabel(
-        f"{land.name}: each fresh seed's trajectory (bold: the first), its start (ring) and end (dot); stars: the minima",
-        fontsize=9,
-        color=INK,
-    )
+        axes.set_title(figures._plain(track.contestant), loc="left", color=track.colour, fontsize=11, fontweight="bold", pad=17)
+        axes.annotate(_caption(track), (0, 1), (0, 5), "axes fraction", "offset points", fontsize=8, color=figures.INK)
+    legend = f"{land.name}: each fresh seed's trajectory (bold: the first), its start (ring) and end (dot); stars: the minima"
+    figure.supxlabel(legend, fontsize=9, color=figures.INK)
     return figure
 
 
@@ -97,32 +93,29 @@ def animation(land: Landscape, tracks: Sequence[Track]) -> bytes:
 
     What does not play it shows the end.
     """
-    import matplotlib
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.6, 4.3), dpi=72, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(8.6, 4.3), dpi=72, layout="constrained", facecolor=figures.PAPER)
     ground, curve = figure.subplots(1, 2, width_ratios=(1.15, 1))
     _ground(ground, land)
-    ground.plot(*tracks[0].paths[0][0], "o", markersize=8, markerfacecolor="white", markeredgecolor=INK, markeredgewidth=1.2)
-    ground.set_title(land.name, loc="left", fontsize=11, fontweight="bold", color=INK)
+    ground.plot(*tracks[0].paths[0][0], "o", markersize=8, markerfacecolor=figures.PAPER, markeredgecolor=figures.INK, markeredgewidth=1.2)
+    ground.set_title(land.name, loc="left", fontsize=11, fontweight="bold", color=figures.INK)
     lines = [np.column_stack([track.curves[0][:, 0], np.maximum(track.curves[0][:, 1], LEAST)]) for track in tracks]
     for line in lines:
         curve.plot(*line.T, alpha=0)
     curve.set_yscale("log")
-    curve.set_xlabel("step", fontsize=9, color=INK)
-    curve.set_title(f"loss, seed {tracks[0].runs[0].seed} (less than {LEAST:g} shown as that)", loc="left", fontsize=9, color=INK)
-    curve.grid(color="#e6eaef", linewidth=0.8)
-    curve.tick_params(labelsize=8, colors=INK, color=FAINT, which="both")
+    curve.set_xlabel("step", fontsize=9, color=figures.INK)
+    curve.set_title(f"loss, seed {tracks[0].runs[0].seed} (less than {LEAST:g} shown as that)", loc="left", fontsize=9, color=figures.INK)
+    curve.grid(color=figures.FAINT, linewidth=0.8)
+    curve.tick_params(labelsize=8, colors=figures.INK, color=TICKS, which="both")
     for side, spine in curve.spines.items():
         spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(FAINT)
+        spine.set_color(TICKS)
     figure.draw_without_rendering()
     _end_labels(curve, tracks, [line[-1, 1] for line in lines])
-    content = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "fdl"}):
-        figure.savefig(content, format="svg", facecolor="white", dpi=144, metadata={"Date": None})
+    still = figures.svg(figure)
     moving = [_panel(ground, [track.paths[0] for track in tracks], tracks, 2.0), _panel(curve, lines, tracks, 1.5)]
-    return content.getvalue().replace(b"</svg>", "\n".join([*moving, "</svg>"]).encode())
+    return still.replace(b"</svg>", "\n".join([*moving, "</svg>"]).encode())
 
 
 def _tracks(study: Study, land: Landscape) -> list[Track]:
@@ -170,9 +163,9 @@ def _ground(axes: Any, land: Landscape) -> None:
     axes.contourf(x, y, height, [0, *levels], colors=colours).set_rasterized(True)
     axes.contour(x, y, height, levels, colors="white", linewidths=0.6).set_rasterized(True)
     for minimum in land.minima:
-        axes.plot(*minimum, "*", markersize=13, color="white", markeredgecolor=INK, markeredgewidth=0.9, zorder=4, clip_on=False)
+        axes.plot(*minimum, "*", markersize=13, color="white", markeredgecolor=figures.INK, markeredgewidth=0.9, zorder=4, clip_on=False)
     axes.set(xlim=land.domain[0], ylim=land.domain[1])
-    axes.tick_params(labelsize=8, colors=INK, color=FAINT)
+    axes.tick_params(labelsize=8, colors=figures.INK, color=TICKS)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
@@ -181,7 +174,7 @@ def _bold(axes: Any, track: Track) -> None:
     path = track.paths[0]
     axes.plot(*path.T, color="white", linewidth=3.2, alpha=0.8, solid_joinstyle="round")
     axes.plot(*path.T, color=track.colour, linewidth=1.7, solid_joinstyle="round")
-    axes.plot(*path[0], "o", markersize=6.5, markerfacecolor="white", markeredgecolor=track.colour, markeredgewidth=1.6, zorder=5)
+    axes.plot(*path[0], "o", markersize=6.5, markerfacecolor=figures.PAPER, markeredgecolor=track.colour, markeredgewidth=1.6, zorder=5)
     axes.plot(*path[-1], "o", markersize=6.5, color=track.colour, markeredgecolor="white", markeredgewidth=1, zorder=6)
 
 
@@ -190,15 +183,14 @@ def _end_labels(axes: Any, tracks: Sequence[Track], values: Sequence[float]) -> 
     places = axes.transAxes.inverted().transform(axes.transData.transform([(0, value) for value in values]))[:, 1]
     gap, order = 0.052, np.argsort(places)
     apart = places[order]
-    for _ in range(100):  # neighbours that are too near give track by half each
+    for _ in range(100):  # neighbours that are too near give way by half each
         for i in range(len(apart) - 1):
             push = max(gap - (apart[i + 1] - apart[i]), 0) / 2
             apart[i] -= push
             apart[i + 1] += push
     for i, place in zip(order, apart):
-        axes.text(
-            1.03, place, tracks[i].contestant, transform=axes.transAxes, color=tracks[i].colour, fontsize=9.5, va="center", parse_math=False
-        )
+        name, colour = figures._plain(tracks[i].contestant, 20), tracks[i].colour
+        axes.text(1.03, place, name, transform=axes.transAxes, color=colour, fontsize=9.5, va="center")
 
 
 def _panel(axes: Any, lines: Sequence[np.ndarray], tracks: Sequence[Track], width: float) -> str:
@@ -221,7 +213,7 @@ def _panel(axes: Any, lines: Sequence[np.ndarray], tracks: Sequence[Track], widt
         drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts += [
             f'<polyline points="{drawn}" fill="none" stroke="{track.colour}" stroke-width="{width}" stroke-linejoin="round" '
-            f'stroke-dasharray="{lengths[-1]:.1f}" aria-label={quoteattr(track.contestant)}>'
+            f'stroke-dasharray="{lengths[-1]:.1f}" aria-label={quoteattr(figures._plain(track.contestant))}>'
             f'{animate("stroke-dashoffset", lengths[-1] - lengths)}</polyline>',
             f'<circle cx="{points[-1, 0]:.1f}" cy="{points[-1, 1]:.1f}" r="4" fill="{track.colour}" stroke="white">'
             f'{animate("cx", points[:, 0])}{animate("cy", points[:, 1])}</circle>',
