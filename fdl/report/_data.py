@@ -69,8 +69,8 @@ def ranked(studies: Sequence[Findings]) -> list[tuple[int, str]]:
 
 def spread(values: np.ndarray) -> np.ndarray:
     """Small vertical offsets that keep equal values apart."""
-    offset, seen = np.zeros(len(values)), dict[float, int]()
-    for i, value in enumerate(np.round(values, 6)):
+    offset, seen = np.zeros(len(values)), dict[str, int]()
+    for i, value in enumerate(f"{value:.6g}" for value in values):
         n = seen[value] = seen.get(value, -1) + 1
         offset[i] = (n + 1) // 2 * (0.1 if n % 2 else -0.1)
     return np.clip(offset, -0.4, 0.4)
@@ -102,7 +102,7 @@ def sensitivity(studies: Sequence[Findings], hyperparameter: str) -> Figure:
     """Validation objective against one hyperparameter, with the band of the tuning seeds."""
     names, series = contestants(studies), []
     known, tried = options(studies, hyperparameter), []
-    place = lambda value: known.index(value) if known else value
+    place = lambda value: known.index(str(value)) if known else value
     for s, findings in enumerate(studies):
         for (name, h), found in findings.sensitivity.items():
             if h != hyperparameter:
@@ -111,19 +111,10 @@ def sensitivity(studies: Sequence[Findings], hyperparameter: str) -> Figure:
             tried += x
             line = {"line": "mean"} if findings.profiled(name, h) else {}
             note = "mean of the tuning seeds" + ("" if len(findings.searched[name]) == 1 else ", best trial at this value")
-            series.append(
-                {
-                    **own,
-                    **line,
-                    "x": x,
-                    "y": found.mean,
-                    "low": found.low,
-                    "high": found.high,
-                    "mark": "dot",
-                    "note": note,
-                    "between": "seeds",
-                }
-            )
+            series.append({
+                **own, **line, "x": x, "y": found.mean, "low": found.low, "high": found.high,
+                "mark": "dot", "note": note, "between": "seeds",
+            })  # fmt: skip
             lost = [(at, int(n)) for at, n in zip(x, found.diverged) if n]
             if lost:
                 counts = [f"{n} diverged" for _, n in lost]
@@ -243,9 +234,12 @@ def _axis(scale: Scale, split: str) -> dict[str, Any]:
 
 
 def options(studies: Sequence[Findings], hyperparameter: str) -> list[str]:
-    """A hyperparameter's values where they are names."""
+    """A hyperparameter's values where they are names, the defaults' among them."""
     values = [v for f in studies for (_, h), found in f.sensitivity.items() if h == hyperparameter for v in found.values]
-    return list(dict.fromkeys(map(str, values))) if any(isinstance(v, str) for v in values) else []
+    defaults = [
+        t.hyperparameters[hyperparameter] for f in studies for t in f.defaults.values() if t and hyperparameter in t.hyperparameters
+    ]
+    return list(dict.fromkeys(map(str, [*values, *defaults]))) if any(isinstance(v, str) for v in values) else []
 
 
 def _finite(value: Any) -> Any:

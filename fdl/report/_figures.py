@@ -157,7 +157,7 @@ FIGURES: dict[str, Callable[[Findings], Any]] = {
 def _sensitivity(axes: Any, findings: Findings, hyperparameter: str) -> None:
     scale, looks, tried, lost = findings.scale("validation"), _looks(findings), [], []
     known = data.options([findings], hyperparameter)
-    place = lambda value: known.index(value) if known else float(value)
+    place = lambda value: known.index(str(value)) if known else float(value)
     for (name, h), found in findings.sensitivity.items():
         if h != hyperparameter:
             continue

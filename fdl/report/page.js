@@ -202,8 +202,9 @@
   }
 
   function means(series) { // of runs measured at the same steps, where all of them are finite
-    const groups = Map.groupBy(series, (s) => [s.c, s.s, s.x.join()].join());
-    return [...groups.values()].filter((group) => group.length > 1).map((group) => ({
+    const groups = {};
+    for (const s of series) (groups[[s.c, s.s, s.x.join()].join()] ||= []).push(s);
+    return Object.values(groups).filter((group) => group.length > 1).map((group) => ({
       ...group[0], line: "mean", quiet: true,
       y: group[0].y.map((_, i) => (group.every((s) => s.y[i] !== null) ? group.reduce((sum, s) => sum + s.y[i], 0) / group.length : null)),
     }));

@@ -209,6 +209,17 @@ def test_the_data_hold_every_seed_interval_and_diverged_run(tmp_path):
     assert curves["per_step"] == [[[1, 1, 2e-4], [1, 2, 4e-4]]]
 
 
+def test_a_default_that_was_not_searched_has_its_place_among_names(tmp_path):
+    study = made_up(["sgd"], tmp_path, space=("schedule",), trials=3, values=lambda h, u: "abc"[int(2 * u)], prior="one of a, b, c")
+    for run in study.runs:
+        if run.phase == "default":
+            run.hyperparameters["schedule"] = "none"
+    shown = drawn(study)["figures"]["sensitivity0"]
+    assert shown["x"]["names"] == ["a", "b", "c", "none"]
+    assert [(s["x"], s["mark"]) for s in shown["series"]] == [([0, 1, 2], "dot"), ([1], "ring"), ([3], "diamond")]
+    figures.png(figures.sensitivity(Findings(study)), dpi=20)
+
+
 def test_seconds_and_gradients_are_left_out_where_they_were_not_measured(tmp_path):
     study = made_up(["sgd", "adam"], tmp_path, costs=False)
     assert drawn(study)["curves"]["axes"] == ["steps"]
