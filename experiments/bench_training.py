@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
+from _peers import channel_first, linen_lstm, torch_lstm
 
 from fdl import core, losses, nn, optim
 from fdl.models import deepobs_2c2d
@@ -97,15 +98,6 @@ def layers(conv, pool, flat, dense, relu):
 PLACES = {"conv_0": 0, "conv_1": 3, "dense_0": 7, "dense_1": 9}
 
 
-def channel_first(params):
-    """`(place, weight, bias)` as PyTorch and Equinox have them."""
-    for name, i in PLACES.items():
-        w = np.array(params[name]["kernel"])
-        if name == "dense_0":  # its input was flattened with the channels first
-            w = w.reshape(7, 7, 64, 1024).transpose(2, 0, 1, 3).reshape(3136, 1024)
-        yield i, w.transpose(3, 2, 0, 1) if w.ndim == 4 else w.T, np.array(params[name]["bias"])
-
-
 def linen_cnn(p):
     from flax import linen as fl
 
@@ -115,14 +107,7 @@ def linen_cnn(p):
 
 
 def linen_rnn(p):
-    from flax import linen as fl
-
-    net, head = fl.RNN(fl.OptimizedLSTMCell(64), return_carry=True), fl.Dense(9)
-    last = lambda cell, x, lengths: net.apply({"params": {"cell": cell}}, x, seq_lengths=lengths)[0][1]
-    apply = lambda params, *inputs: head.apply({"params": params["head"]}, last(params["cell"], *inputs))
-    gates = zip("ifgo", *(np.split(p.params["recurrent_0"]["cell"][name], 4, -1) for name in ("kernel", "recurrent", "bias")))
-    cell = {side + gate: weights for gate, w, u, b in gates for side, weights in (("i", {"kernel": w}), ("h", {"kernel": u, "bias": b}))}
-    return optax_loop(p, apply, {"cell": cell, "head": p.params["dense_0"]})
+    return optax_loop(p, *linen_lstm(p.params))
 
 
 def haiku_cnn(p):
@@ -152,7 +137,7 @@ def equinox_cnn(p):
 
     conv, dense = partial(en.Conv2d, kernel_size=5, padding=2, key=jax.random.key(0)), partial(en.Linear, key=jax.random.key(0))
     net = en.Sequential(layers(conv, en.MaxPool2d(2, 2), en.Lambda(jnp.ravel), dense, en.Lambda(jax.nn.relu)))
-    for i, w, b in channel_first(p.params):
+    for i, w, b in channel_first(p.params, PLACES, (7, 7, 64)):
         net = eqx.tree_at(lambda net, i=i: (net[i].weight, net[i].bias), net, (w, b.reshape(net[i].bias.shape)))
     params, static = eqx.partition(net, eqx.is_array)
     first = p._replace(batches=[(x.transpose(0, 3, 1, 2), y) for x, y in p.batches])
@@ -179,7 +164,7 @@ def torch_cnn(p, layout, compiled=False):
 
     layout = getattr(torch, layout)
     net = tn.Sequential(*layers(partial(tn.Conv2d, kernel_size=5, padding=2), tn.MaxPool2d(2), tn.Flatten(), tn.Linear, tn.ReLU()))
-    for i, w, b in channel_first(p.params):
+    for i, w, b in channel_first(p.params, PLACES, (7, 7, 64)):
         net[i].weight.data.copy_(torch.tensor(w)), net[i].bias.data.copy_(torch.tensor(b))
     net.to(memory_format=layout)
     batches = [(torch.tensor(x.transpose(0, 3, 1, 2)).to(memory_format=layout), torch.tensor(y)) for x, y in p.batches]
@@ -188,17 +173,9 @@ def torch_cnn(p, layout, compiled=False):
 
 def torch_rnn(p, packed):
     import torch
-    from torch import nn as tn
 
-    lstm, head, cell, dense = tn.LSTM(12, 64, batch_first=True), tn.Linear(64, 9), p.params["recurrent_0"]["cell"], p.params["dense_0"]
-    values = cell["kernel"].T, cell["recurrent"].T, cell["bias"], 0 * cell["bias"], dense["kernel"].T, dense["bias"]
-    params = [*lstm.parameters(), *head.parameters()]
-    for param, value in zip(params, values):
-        param.data.copy_(torch.tensor(np.array(value)))
-    pack = partial(tn.utils.rnn.pack_padded_sequence, batch_first=True, enforce_sorted=False)
-    last = lambda x, n: lstm(pack(x, n))[1][0][-1] if packed else lstm(x)[0][torch.arange(len(x)), n - 1]
-    batches = [tuple(map(torch.tensor, batch)) for batch in p.batches]
-    return torch_loop(lambda *inputs: head(last(*inputs)), torch.optim.Adam(params, lr=1e-3), batches)
+    net = torch_lstm(p.params, packed)
+    return torch_loop(net, torch.optim.Adam(net.parameters(), lr=1e-3), [tuple(map(torch.tensor, batch)) for batch in p.batches])
 
 
 def gemm(p):

@@ -92,7 +92,7 @@ def study(
         try:
             before = _resumed(store.manifest(), plan, path)
             with Display(display) as shown:
-                layout = _layout(before, plan, workers, chunk, memory or default_memory(), shown)
+                layout = _layout(before, plan, workers, chunk, memory or default_memory())
                 store.write_manifest({"plan": plan.card(), "environment": environment(layout)})
                 make: Callable[[], Backend] = lambda: _backend(plan, layout, how, cluster)
                 conductor = _Conductor(plan, store, layout, make, shown, patience)
@@ -216,13 +216,12 @@ def _resumed(before: dict[str, Any], plan: Plan, path: Path) -> dict[str, Any]:
     return before
 
 
-def _layout(before: dict[str, Any], plan: Plan, workers: int | None, chunk: int | None, memory: float, shown: Display) -> Layout:
+def _layout(before: dict[str, Any], plan: Plan, workers: int | None, chunk: int | None, memory: float) -> Layout:
     """That of the study which is continued, for another gives other bits; else the best for this machine."""
     if "environment" in before:
         known = Layout(**before["environment"]["layout"])
         return known._replace(workers=workers or known.workers)
     runs = len(plan.tune())
-    shown.begin("Planning", 1, 1, "layouts")
     first = next(iter(plan.spaces.values()))[0]
     return decide(next(iter(plan.tasks.values())), first, runs, workers, chunk, memory)
 

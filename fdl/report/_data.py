@@ -85,7 +85,7 @@ def final(studies: Sequence[Findings]) -> Figure:
         seeds, values = list(result.test), np.array(list(result.test.values()))
         mean, wide = result.mean, result.with_tuning
         said = f"mean {number(mean.value)}, 95 % interval {number(mean.low)} to {number(mean.high)}"
-        lucky = f"with the luck of tuning {number(wide.low)} to {number(wide.high)}"
+        lucky = f"with tuning {number(wide.low)} to {number(wide.high)}"
         series += [
             {**own, "x": [wide.low, wide.high], "y": [row, row], "line": "thin", "quiet": True, "loose": True},
             {**own, "x": values, "y": row + spread(values), "mark": "dot", "notes": [f"seed {seed}" for seed in seeds]},
@@ -95,7 +95,7 @@ def final(studies: Sequence[Findings]) -> Figure:
     several = len(studies) > 1
     labels = [f"{name} · {studies[s].label}" if several else name for s, name in rows]
     scale = final_scale(studies)
-    return {"x": _axis(scale, "test "), "y": {"names": labels}, "series": series}
+    return {"x": _axis(scale, "test"), "y": {"names": labels}, "series": series}
 
 
 def sensitivity(studies: Sequence[Findings], hyperparameter: str) -> Figure:
@@ -136,7 +136,7 @@ def sensitivity(studies: Sequence[Findings], hyperparameter: str) -> Figure:
     x_axis: dict[str, Any] = {"label": hyperparameter, "scale": "log" if not known and logarithmic(tried) else "linear"}
     if known:
         x_axis["names"] = known
-    return {"x": x_axis, "y": _axis(studies[0].scale("validation"), "validation "), "series": series}
+    return {"x": x_axis, "y": _axis(studies[0].scale("validation"), "validation"), "series": series}
 
 
 def logarithmic(values: Sequence[float]) -> bool:
@@ -158,7 +158,7 @@ def budget(studies: Sequence[Findings]) -> Figure:
             if default is not None and default.values:
                 series.append({**own, "x": [0], "y": [default.mean], "mark": "diamond", "note": "default hyperparameters, untuned"})
     scale = studies[0].scale("validation")
-    return {"x": {"label": "trials", "scale": "linear", "whole": True}, "y": _axis(scale, "best validation "), "series": series}
+    return {"x": {"label": "trials", "scale": "linear", "whole": True}, "y": _axis(scale, "best validation"), "series": series}
 
 
 def profiles(findings: Findings) -> Figure:
@@ -211,7 +211,7 @@ def curves(studies: Sequence[Findings]) -> dict[str, Any]:
     return {
         "runs": runs,
         "grids": list(grids),
-        "metrics": [{"key": " ".join(key), **_axis(studies[0].scale(*key), f"{key[0]} ")} for key in keys],
+        "metrics": [{"key": " ".join(key), **_axis(studies[0].scale(*key), key[0])} for key in keys],
         "axes": axes,
         "per_step": [[[f.per_step(name, axis) for axis in axes] for name in names] for f in studies],
         "phases": [phase for phase in PHASES if any(run.phase == phase for _, run in kept)],
@@ -239,8 +239,7 @@ def _fewer(studies: Sequence[Findings], runs: list[tuple[int, RunRecord]]) -> li
 
 
 def _axis(scale: Scale, split: str) -> dict[str, Any]:
-    label = f"1 − {split}{scale.metric}" if scale.kind == "error" else split + scale.metric
-    return {"label": label, "value": split + scale.metric, "scale": scale.kind, "floor": scale.floor}
+    return {"label": scale.label(split), "value": f"{split} {scale.metric}", "scale": scale.kind, "floor": scale.floor}
 
 
 def options(studies: Sequence[Findings], hyperparameter: str) -> list[str]:

@@ -21,11 +21,12 @@ PAPER, INK, FAINT = "#ffffff", "#1f2328", "#d8dee4"
 def final(findings: Findings) -> Any:
     """Test objective of every fresh seed, with each contestant's mean and its 95 % interval: the answer."""
     results = [r for r in findings.results if r.test][::-1]
-    scale, looks = data.final_scale([findings]), _looks(findings)
+    scale, looks, drawn = data.final_scale([findings]), _looks(findings), []
     figure, (axes,) = _axes(1, 1, (7.2, 0.9 + 0.42 * max(len(results), 2)))
     for y, result in enumerate(results):
         values, colour = np.array(list(result.test.values())), looks[result.contestant]["color"]
         axes.plot(scale(result.with_tuning[1:]), [y, y], color=colour, linewidth=1, alpha=0.7)
+        drawn.append(scale([*values, *(end for end in result.mean if np.isfinite(end))]))
         axes.scatter(scale(values), y + data.spread(values), s=16, color=colour, alpha=0.45, linewidth=0)
         axes.plot(scale(result.mean[1:]), [y, y], color=colour, linewidth=2.6)
         axes.plot(scale(result.mean.value), y, "o", color=colour, markersize=7.5, markeredgecolor=PAPER)
@@ -34,8 +35,12 @@ def final(findings: Findings) -> Any:
     axes.set_ylim(-0.6, max(len(results), 1) - 0.4)
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
     axes.spines["left"].set_visible(False)
-    axes.set_xscale("linear" if scale.kind == "linear" else "log")
-    axes.set_xlabel(f"test {scale.label}: each fresh seed, mean and 95 % interval; thin: with the luck of tuning")
+    if scale.kind != "linear" and results:
+        axes.set_xscale("log")
+        _decades(axes.xaxis)
+    if drawn:  # the interval with tuning may reach far: it must not press the seeds together
+        axes.set_xlim(_padded(np.concatenate(drawn), scale.kind != "linear"))
+    axes.set_xlabel(f"{_plain(scale.label('test'))}: each fresh seed, mean and 95 % interval; thin: with tuning")
     return figure
 
 
@@ -64,7 +69,8 @@ def budget(findings: Findings) -> Any:
         default = findings.defaults[name]
         if default is not None and default.values:
             axes.plot(0, scale(default.mean), "D", color=looks[name]["color"], markersize=6, markeredgecolor=PAPER, clip_on=False)
-    _finish(axes, scale, "trials drawn from those run, with 95 % bands (diamond: the defaults)", "best validation ")
+    _finish(axes, scale, "trials (bands: 95 %, for new trials; diamond: the defaults)", scale.label("best validation"))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     _legend(axes, findings)
     return figure
 
@@ -89,10 +95,10 @@ def curves(findings: Findings) -> Any:
         axes.fill_between(step, scale(values.min(0)), scale(values.max(0)), color=looks[name]["color"], alpha=0.25, linewidth=0)
         axes.plot(step, scale(values.mean(0)), color=looks[name]["color"], linewidth=1.8)
         axes.set_title(_plain(name, 28), fontsize=10, color=looks[name]["color"], loc="left", pad=3)
-        _finish(axes, scale, "", None)
+        _finish(axes, scale, "", "")
         axes.grid(color=FAINT, linewidth=0.5, alpha=0.6)
     figure.supxlabel("step (line: mean of the fresh seeds; band: their range; grey: the others)", fontsize=9.5, color=INK)
-    figure.supylabel(f"validation {_plain(scale.label)}", fontsize=9.5, color=INK)
+    figure.supylabel(_plain(scale.label("validation")), fontsize=9.5, color=INK)
     return figure
 
 
@@ -171,20 +177,37 @@ def _sensitivity(axes: Any, findings: Findings, hyperparameter: str) -> None:
     axes.set_xscale("log" if not known and data.logarithmic(tried) and np.isfinite(axes.dataLim.minposx) else "linear")
     if known:
         axes.set_xticks(range(len(known)), [_plain(option, 16) for option in known])
-    _finish(axes, scale, _plain(hyperparameter), "validation ")
+    _finish(axes, scale, _plain(hyperparameter), scale.label("validation"))
     top = axes.get_ylim()[1]
     for at, count, colour in lost:
         axes.plot(at, top, "x", color=colour, markersize=7, markeredgewidth=1.8, clip_on=False, zorder=5)
         axes.annotate(str(count), (at, top), (5, -9), textcoords="offset points", fontsize=8, color=colour)
 
 
-def _finish(axes: Any, scale: Scale, x: str, y: str | None) -> None:
+def _finish(axes: Any, scale: Scale, x: str, y: str) -> None:
     """Grid, labels and a logarithmic axis where the metric has one."""
     axes.grid(color=FAINT, linewidth=0.8)
-    drawn = np.isfinite(axes.dataLim.minposy)  # matplotlib refuses a logarithmic axis for nothing
-    axes.set_yscale("log" if drawn and scale.kind != "linear" else "linear")
+    if scale.kind != "linear" and np.isfinite(axes.dataLim.minposy):  # matplotlib refuses a logarithmic axis for nothing
+        axes.set_yscale("log")
+        _decades(axes.yaxis)
     axes.set_xlabel(x)
-    axes.set_ylabel("" if y is None else f"{y}{_plain(scale.label)}")
+    axes.set_ylabel(_plain(y))
+
+
+def _decades(axis: Any) -> None:
+    """Plain numbers at a logarithmic axis: 0.01, and between few decades 0.02 and 0.05 as well."""
+    low, high = axis.get_view_interval()
+    between = "25" if low > 0 and high < 300 * low else ""
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in between else "")
+
+
+def _padded(values: np.ndarray, logarithmic: bool) -> tuple[float, float]:
+    """The range of values with a margin of 4 %."""
+    ends = np.array([values.min(), values.max()])
+    ends = np.log(ends) if logarithmic else ends
+    ends = ends + np.array([-1, 1]) * (0.04 * np.ptp(ends) or 0.01)
+    return tuple(np.exp(ends) if logarithmic else ends)
 
 
 def _axes(rows: int, columns: int, size: tuple[float, float], share: bool = False) -> tuple[Any, list[Any]]:

@@ -24,9 +24,9 @@ class Scale:
     kind: str
     floor: float = 0.0
 
-    @property
-    def label(self) -> str:
-        return f"1 − {self.metric}" if self.kind == "error" else self.metric
+    def label(self, split: str) -> str:
+        """What stands at the axis: `1 − validation accuracy`."""
+        return ("1 − " if self.kind == "error" else "") + f"{split} {self.metric}"
 
     def __call__(self, values: Any) -> np.ndarray:
         """`values` as they stand on the axis."""

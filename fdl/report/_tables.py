@@ -73,7 +73,7 @@ def notes(result: Result) -> list[str]:
 
 def results(findings: Findings) -> Table:
     """One row a contestant, best first."""
-    head = ["optimizer", "chosen", "test mean, 95 %", "with tuning luck", "median", "IQM", "validation", "optimism", "diverged", "notes"]
+    head = ["optimizer", "chosen", "test mean, 95 %", "with tuning", "median", "IQM", "validation", "optimism", "diverged", "notes"]
     rows = []
     for result in findings.results:
         chosen, lost = result.chosen, result.diverged_tuning + result.diverged_final

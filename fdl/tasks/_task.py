@@ -92,6 +92,7 @@ class Task:
             "examples": {split: len(getattr(data, split)) for split in ("train", "validation", "test")},
             "model": [f"{row.path} {row.layer} {row.shapes}" for row in layers.rows],
             "parameters": layers.total.params,
+            **({} if self.penalty is None else {"penalty": str(self.penalty)}),
         }
 
     def flops(self) -> int:

@@ -152,6 +152,7 @@ CASES = {
     "all diverged": {"diverged": {(n, t) for n in ("sgd", "adam") for t in range(5)}},
     "one contestant diverged": {"diverged": {("sgd", t) for t in range(5)}},
     "loss": {"objective": "loss"},
+    "names as values": {"space": ("schedule",), "values": lambda h, u: "abcde"[int(4 * u)], "prior": "one of a, b, c, d, e"},
     "a range with 0": {"values": lambda h, u: float(u) - 0.5, "prior": "-0.5 to 0.5"},
 }
 

@@ -51,9 +51,9 @@ def test_the_quadratic_s_loss_and_gradient_are_deepobs_s(split, error):
     params, state = task.init(jax.random.key(0))
     assert params["point"].tolist() == [1] * 100
     points = getattr(task.dataset, split).labels
-    loss, gradient = jax.value_and_grad(lambda p: task.loss(p, state, (), jnp.asarray(points), jax.random.key(0))[0])(params)
+    loss, gradient = jax.value_and_grad(lambda p: task.loss(p, state, data.Split((), jnp.asarray(points)), jax.random.key(0))[0])(params)
     assert abs(float(loss) / GOLDEN[split] - 1) < 1e-6  # measured 1e-7
-    assert error(task.measure(params, state, (), jnp.asarray(points)), {"loss": GOLDEN[split]}) < 1e-6
+    assert error(task.measure(params, state, data.Split((), jnp.asarray(points))), {"loss": GOLDEN[split]}) < 1e-6
     eigenvalues, rotation = rederived()
     away = (1 - points.astype(np.float64)).mean(0)
     assert error(gradient["point"], rotation.T @ (eigenvalues * (rotation @ away))) < 1e-6  # measured 1.4e-7
@@ -127,12 +127,12 @@ def test_a_folder_for_data_that_comes_with_fdl_is_refused(tmp_path):
 
 def test_3c3d_trains_on_drawn_images_and_is_measured_on_fixed_ones(files):
     task = tasks.get("cifar10-3c3d")
-    assert str(task.penalty) == "0.002/2 * sum(kernel^2), part of the recorded loss"
+    assert task.card()["penalty"] == str(task.penalty) == "0.002/2 * sum(kernel^2), part of the recorded loss"
     params, state = task.init(jax.random.key(0))
     x, y = (jnp.asarray(a[:8]) for a in (task.dataset.train.inputs[0], task.dataset.train.labels.astype(np.int32)))
-    loss = jax.jit(lambda key: task.loss(params, state, (x,), y, key)[0])
+    loss = jax.jit(lambda key: task.loss(params, state, data.Split((x,), y), key)[0])
     assert loss(jax.random.key(0)) == loss(jax.random.key(0)) != loss(jax.random.key(1))
-    measured = task.measure(params, state, (x,), y)
+    measured = task.measure(params, state, data.Split((x,), y))
     logits, _ = task.model.apply(params, state, x)
     squares = sum(float((np.asarray(layer["kernel"], np.float64) ** 2).sum()) for layer in params.values())
     want = float(losses.cross_entropy(logits, y)) + 0.001 * squares
@@ -148,11 +148,12 @@ def test_a_penalty_is_part_of_the_training_loss_and_of_the_measured_one(error):
     params, state = plain.init(jax.random.key(0))
     params = jax.tree.map(lambda w: w + 0.1, params)  # biases that are not 0
     x, y = (jnp.asarray(a) for a in (plain.dataset.train.inputs[0], plain.dataset.train.labels))
-    gradients = [jax.grad(lambda p, t=t: t.loss(p, state, (x,), y, jax.random.key(0))[0])(params) for t in (plain, penalised)]
+    batch = data.Split((x,), y)
+    gradients = [jax.grad(lambda p, t=t: t.loss(p, state, batch, jax.random.key(0))[0])(params) for t in (plain, penalised)]
     for layer, arrays in params.items():
         assert error(gradients[1][layer]["kernel"], gradients[0][layer]["kernel"] + 0.3 * arrays["kernel"]) < 1e-6  # measured 0
         np.testing.assert_array_equal(gradients[1][layer]["bias"], gradients[0][layer]["bias"])
-    before, after = (t.measure(params, state, (x,), y) for t in (plain, penalised))
+    before, after = (t.measure(params, state, batch) for t in (plain, penalised))
     squares = sum(float(jnp.square(layer["kernel"]).sum()) for layer in params.values())
     assert abs(float(after["loss"] - before["loss"]) - 0.15 * squares) < 1e-6
     assert after["accuracy"] == before["accuracy"]
