@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = ["compare", "core", "data", "losses", "metrics", "models", "nn", "ops", "optim", "report", "tasks", "train"]
 BORROWED = {"elu", "gelu", "initializers", "leaky_relu", "log_softmax", "relu", "sigmoid", "silu", "softmax", "softplus", "tanh"}
-TABLES = {"named", "classics", "Hyperparameter", "Form", "space"}  # documented beside what they hold
+TABLES = {"named", "classics", "landscapes", "Hyperparameter", "Form", "space"}  # documented beside what they hold
 
 
 @pytest.fixture

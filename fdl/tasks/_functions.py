@@ -1,6 +1,7 @@
 """A task from plain functions: a loss of parameters and batch, and arrays."""
 
 import inspect
+import numbers
 import re
 import zlib
 from collections.abc import Callable, Mapping
@@ -148,9 +149,10 @@ def from_loss(
     dataset = Dataset(
         name, given["train"], given["validation"], given["test"], source=(source or "given as arrays") + note, licence=licence
     )
-    if evaluate_every is None and isinstance(steps, int) and steps > 0:  # the rest is refused below
-        evaluate_every = max(n for n in range(1, max(steps // 20, 1) + 1) if steps % n == 0)
-    task = FunctionTask(name, loss_fn, params, dataset, batch_size, steps, evaluate_every or 1, metrics or {}, objective, maximise)
+    if evaluate_every is None:  # steps that are no number are refused below
+        whole = isinstance(steps, numbers.Integral)
+        evaluate_every = max(n for n in range(1, max(steps // 20, 1) + 1) if steps % n == 0) if whole else 1
+    task = FunctionTask(name, loss_fn, params, dataset, batch_size, steps, evaluate_every, metrics or {}, objective, maximise)
     _check_start(task)
     return task
 

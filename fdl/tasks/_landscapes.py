@@ -50,9 +50,9 @@ class Landscape:
         Its seeds differ in where they begin. After every step `x` and `y` are measured as metrics: the trajectory.
 
         Args:
-            noise: standard deviation of what is added to both components of the gradient at every step. It is drawn as a
-                batch of one from 1000 fixed vectors whose mean is 0, and absent where the loss is measured; so do Schneider, Balles &
-                Hennig 2019 (DeepOBS) in their two-dimensional problems.
+            noise: standard deviation of what is added to both components of the gradient at every step, drawn from 1000 fixed
+                vectors with mean 0. The measured loss is without it, as the test loss of the two-dimensional problems of
+                DeepOBS (Schneider, Balles & Hennig 2019), whose noise has the same form.
         """
         vectors, source = np.zeros((1, 2)), f"{self.equation}; {self.source}"
         if noise:

@@ -142,6 +142,16 @@ def test_the_card_tells_functions_constants_and_data_apart():
     assert make(data={**DATA, "y": DATA["y"] + 1}).card()["source"] != card["source"]
 
 
+def test_a_task_of_local_functions_reaches_another_process():
+    cloudpickle = pytest.importorskip("cloudpickle", reason="cloudpickle, which takes tasks to other processes, is not installed")
+    task, key = make(lambda p, b: mean_square(p, b) + 1.0, metrics={"m": lambda p, b: absolute(p, b)}), jax.random.key(0)
+    read = cloudpickle.loads(cloudpickle.dumps(task))
+    assert read.card() == task.card()
+    assert read.measure(START, {}, task.dataset.test)["loss"] == task.measure(START, {}, task.dataset.test)["loss"]
+    landscape = cloudpickle.loads(cloudpickle.dumps(tasks.get("beale")))
+    assert np.array_equal(landscape.init(key)[0], tasks.get("beale").init(key)[0])
+
+
 def test_flops_are_counted_by_hand():
     # w x: 2 * 3 * 8; + b, - y, squared (integer_pow), each 8; the sum over 8 and its division
     assert make().flops() == 48 + 3 * 8 + 8 + 1
@@ -196,6 +206,8 @@ BAD = {
     "too few to split": ({"data": {name: array[:4] for name, array in DATA.items()}}, "task mine, train: found 4 examples; expected at least 5, to split off validation and test.\n  Give validation and test."),
     "batch": ({"batch_size": 31}, "task mine, batch_size: found 31; expected at most the 30 training examples."),
     "steps": ({"steps": 0}, "task mine, steps: found 0; expected a positive whole number."),
+    "steps that are no number": ({"steps": "40"}, "task mine, steps: found '40'; expected a positive whole number."),
+    "no evaluation": ({"evaluate_every": 0}, "task mine, evaluate_every: found 0; expected a positive whole number."),
     "evaluation": ({"evaluate_every": 7}, "task mine, evaluate_every: found 7; expected a divisor of steps, 40."),
     "objective": ({"objective": "accuracy"}, "task mine, objective: found 'accuracy'; expected one of loss."),
 }  # fmt: skip
