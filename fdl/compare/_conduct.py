@@ -59,7 +59,7 @@ def study(
     Args:
         task: what to train.
         contestants: optimizers (any with `init` and `update`) with `space` distributions among their hyperparameters, as a
-            list or by name, or `Contestant`s. Default: the six classics over four decades of rates.
+            list or by name, each alone or as a `Contestant`. Default: the six classics over four decades of rates.
         folder: where records and report are kept. A folder that holds a part of the same study is continued.
         trials: of each contestant that searches something, at least 2.
         seeds: tuning runs of each trial.

@@ -6,12 +6,20 @@ from math import inf
 from fdl.compare._paired import Comparison, least_seeds
 from fdl.compare._results import Result
 
+NAMED = 6  # contestants in a list; of more, the last are counted
+
 
 def headline(results: Sequence[Result], comparisons: Sequence[Comparison], objective: str, maximise: bool) -> str:
     """The answer in a sentence, no stronger than the data; where there is no evidence, what could have been found."""
     ranked = [r for r in results if r.test]
     if not ranked:
-        return "No contestant can be ranked: every one diverged, while tuning or with its fresh seeds."
+        done = any(r.final_runs for r in results) or not any(r.chosen for r in results)
+        why = (
+            "every one diverged, while tuning or with its fresh seeds"
+            if done
+            else "the chosen trials have not been trained with fresh seeds yet"
+        )
+        return f"No contestant can be ranked: {why}."
     leader = ranked[0]
     against = [c for c in comparisons if c.better == leader.contestant]
     erratic = [c for c in against if c.difference.value < 0]  # ranked below for its diverged seeds alone
@@ -49,4 +57,6 @@ def _power(alike: Sequence[Comparison], pairs: int) -> str:
 
 
 def _and(names: Sequence[str]) -> str:
+    if len(names) > NAMED:
+        names = [*names[: NAMED - 1], f"{len(names) - NAMED + 1} others"]
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
