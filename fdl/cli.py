@@ -24,6 +24,7 @@ Workers = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=
 Chunk = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: by size and a timed probe)")]
 Memory = Annotated[float | None, tyro.conf.arg(metavar="GIB", help_behavior_hint="(default: half of what there is)")]
 Cluster = Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="(default: this machine alone)")]
+Patience = Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help_behavior_hint="(default: 600, and ten times the longest wait)")]
 DataFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: downloaded once into a cache)")]
 StudyFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: a new one under studies/)")]
 
@@ -84,6 +85,7 @@ def compare(
     chunk: Chunk = None,
     memory: Memory = None,
     cluster: Cluster = None,
+    patience: Patience = None,
 ) -> None:
     """Compare optimizers on a task: tune each one's hyperparameters, judge the best with fresh seeds, write a report.
 
@@ -104,6 +106,7 @@ def compare(
         chunk: runs mapped into one program
         memory: GiB that programs may take together
         cluster: address of a Dask scheduler, or local:N
+        patience: without the end of any run, after which workers count as hung and are replaced
     """
     from rich.console import Console
 
@@ -113,15 +116,18 @@ def compare(
     made = {name: comparing.by_name(name, "--optimizers") for name in optimizers}
     problem = _task(task, steps, data_dir)
     made |= comparing.from_toml(contestants, problem) if contestants else {}
-    for name, value in {"--workers": workers, "--chunk": chunk}.items():
+    for name, value, kind in (
+        ("--workers", workers, int),
+        ("--chunk", chunk, int),
+        ("--memory", memory, float),
+        ("--patience", patience, float),
+    ):
         if value is not None:
-            check_positive(name, value, int)
-    if memory is not None:
-        check_positive("--memory", memory)
+            check_positive(name, value, kind)
     study = comparing.study(
         problem, made or comparing.classics, folder=folder or _fresh("studies", task), trials=trials, seeds=seeds,
         final_seeds=final_seeds, sampler=sampler, halving=halving, how=how, workers=workers, chunk=chunk,
-        memory=memory and memory * 2**30, cluster=cluster,
+        memory=memory and memory * 2**30, cluster=cluster, patience=patience,
     )  # fmt: skip
     page = report.write(study)
     Console().print(report.table(study))

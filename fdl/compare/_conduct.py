@@ -13,7 +13,7 @@ import jax
 from fdl.compare import space
 from fdl.compare._contestants import classics, name_contestants
 from fdl.compare._display import Display
-from fdl.compare._execute import PATIENCE, Backend, Threads, execute
+from fdl.compare._execute import Backend, Threads, execute
 from fdl.compare._halving import survivors
 from fdl.compare._layout import costs, decide, default_memory
 from fdl.compare._paired import least_seeds
@@ -22,7 +22,7 @@ from fdl.compare._remote import Cluster, Processes
 from fdl.compare._store import RunRecord, Store
 from fdl.compare._study import Study
 from fdl.compare._tuning import choose_trial, summarise
-from fdl.compare._work import Layout, Pending, Worker, stop_at
+from fdl.compare._work import Layout, Pending, Worker, check_pool, pool, stop_at
 from fdl.core import FdlError, choose
 from fdl.core._io import locked, writable_folder
 from fdl.train import Trainable
@@ -46,7 +46,7 @@ def study(
     chunk: int | None = None,
     memory: float | None = None,
     cluster: str | None = None,
-    patience: float = PATIENCE,
+    patience: float | None = None,
     display: bool = True,
 ) -> Study:
     """Compares optimizers on a task.
@@ -73,7 +73,8 @@ def study(
         chunk: runs mapped in one program; default: by size of the task and a timed probe.
         memory: bytes that programs may take together; default: half of what the machine or the device has.
         cluster: address of a Dask scheduler, or `"local:N"` for N worker processes here.
-        patience: seconds without the end of any chunk after which workers count as hung.
+        patience: seconds without the end of any chunk after which workers count as hung, compilation included; default: 600,
+            and ten times the longest wait so far.
         display: whether progress is shown in the terminal.
 
     Raises:
@@ -92,7 +93,8 @@ def study(
         try:
             before = _resumed(store.manifest(), plan, path)
             with Display(display) as shown:
-                layout = _layout(before, plan, workers, chunk, memory or default_memory())
+                threads = pool() if how == "threads" and not cluster else 1
+                layout = _layout(before, plan, workers, chunk, threads, memory or default_memory())
                 store.write_manifest({"plan": plan.card(), "environment": environment(layout)})
                 make: Callable[[], Backend] = lambda: _backend(plan, layout, how, cluster)
                 conductor = _Conductor(plan, store, layout, make, shown, patience)
@@ -112,7 +114,9 @@ def study(
 class _Conductor:
     """Runs what is not yet recorded, phase by phase."""
 
-    def __init__(self, plan: Plan, store: Store, layout: Layout, make: Callable[[], Backend], shown: Display, patience: float) -> None:
+    def __init__(
+        self, plan: Plan, store: Store, layout: Layout, make: Callable[[], Backend], shown: Display, patience: float | None
+    ) -> None:
         self._plan, self._store, self._layout, self._shown, self._patience = plan, store, layout, shown, patience
         self._make = make
         self._backend: Backend | None = None
@@ -216,20 +220,23 @@ def _resumed(before: dict[str, Any], plan: Plan, path: Path) -> dict[str, Any]:
     return before
 
 
-def _layout(before: dict[str, Any], plan: Plan, workers: int | None, chunk: int | None, memory: float) -> Layout:
+def _layout(before: dict[str, Any], plan: Plan, workers: int | None, chunk: int | None, threads: int, memory: float) -> Layout:
     """That of the study which is continued, for another gives other bits; else the best for this machine."""
     if "environment" in before:
         known = Layout(**before["environment"]["layout"])
         return known._replace(workers=workers or known.workers)
     families, each = len(plan.contestants), max(map(len, plan.spaces.values())) * plan.seeds
     first = next(iter(plan.spaces.values()))[0]
-    return decide(next(iter(plan.tasks.values())), first, families, each, workers, chunk, memory)
+    return decide(next(iter(plan.tasks.values())), first, families, each, workers, chunk, memory)._replace(pool=threads)
 
 
 def _backend(plan: Plan, layout: Layout, how: How, cluster: str | None) -> Backend:
     if cluster:
         return Cluster(cluster, plan.tasks, layout)
-    return Processes(plan.tasks, layout) if how == "processes" else Threads(Worker(plan.tasks, layout), layout.workers)
+    if how == "processes":
+        return Processes(plan.tasks, layout)
+    check_pool(layout)
+    return Threads(Worker(plan.tasks, layout), layout.workers)
 
 
 def environment(layout: Layout) -> dict[str, Any]:

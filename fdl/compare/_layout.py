@@ -9,8 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fdl.compare._execute import cores
-from fdl.compare._work import Layout
+from fdl.compare._work import Layout, cores
 from fdl.train import Trainable, Trainer
 
 SMALL = 1e8  # FLOPs of a batch's forward pass; digits-cnn has 1e7 and runs 1.4 times as fast without the fast options

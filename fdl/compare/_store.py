@@ -13,12 +13,12 @@ from fdl.core import FdlError
 from fdl.core._io import open_database, read, transaction
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS manifest (
+CREATE TABLE manifest (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL,            -- JSON
     crc32 INTEGER NOT NULL          -- of key and value
 );
-CREATE TABLE IF NOT EXISTS runs (
+CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
     phase TEXT NOT NULL,            -- 'tune': seeds that choose a trial; 'default': the optimizer's own defaults with
                                     -- those seeds; 'final': fresh seeds that judge the chosen trial
@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS runs (
     crc32 INTEGER NOT NULL,         -- of the row's other columns and its measurements, as `_checksum` has them
     UNIQUE (phase, contestant, trial, seed)
 );
-CREATE TABLE IF NOT EXISTS measurements (
+CREATE TABLE measurements (
     run INTEGER NOT NULL REFERENCES runs (id),
     step INTEGER NOT NULL,
     split TEXT NOT NULL,            -- 'train' (mean over the steps before), 'validation' or 'test'
@@ -52,8 +52,8 @@ class RunRecord:
         phase: "tune", "default" or "final".
         trial: number within the contestant's space, -1 for the optimizer's defaults.
         hyperparameters: numbers, and options as text.
-        diverged_at: the step of the first loss that was not finite, from which on the run was frozen; no later step is recorded
-            where everything beside it had diverged as well.
+        diverged_at: the step of the first loss that was not finite, from which on the run was frozen: curves end with the
+            measurement after it.
         curves: `curves[split, metric]` is `[(step, value), ...]`; values that were not finite are NaN.
         stopped_at: the step at which successive halving ended the run.
     """
@@ -144,4 +144,4 @@ class Store:
 
 
 def _checksum(*content: Any) -> int:
-    return zlib.crc32(json.dumps(content).encode())
+    return zlib.crc32(json.dumps(content, default=repr).encode())  # a damaged text may come back as bytes

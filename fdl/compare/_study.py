@@ -41,7 +41,10 @@ class Study:
             raise FdlError("study folder", f"no study.db in {str(folder)!r}", "the folder of a study")
         store = Store(path)
         try:
-            return cls(path, store.manifest(), store.runs())
+            manifest = store.manifest()
+            if "plan" not in manifest:
+                raise FdlError("study folder", f"a study.db without a plan in {str(folder)!r}", "the folder of a study that has begun")
+            return cls(path, manifest, store.runs())
         finally:
             store.close()
 

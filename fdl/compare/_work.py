@@ -1,5 +1,6 @@
 """What a worker does, be it a thread, a process or a machine: it trains chunks of runs to records."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -12,6 +13,7 @@ from fdl import optim
 from fdl.compare import space
 from fdl.compare._plan import Job
 from fdl.compare._store import RunRecord
+from fdl.core import FdlError
 from fdl.train import Progress, Trainable, Trainer
 
 
@@ -26,6 +28,8 @@ class Layout(NamedTuple):
     """Whether programs are compiled with the backend's fast options, as `fdl.jit` takes it."""
     devices: int = 1
     """Among how many devices each chunk is divided."""
+    pool: int = 1
+    """Threads of XLA's own pool in each process that trains: on CPU convolutions part their sums by it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,34 +102,54 @@ class Worker:
         whole = [*chunk, *[chunk[-1]] * (trainer.chunk - len(chunk))]  # a chunk of another size would be another program
         curves = [{key: list(curve) for key, curve in p.record.curves.items()} if p.record else {} for p in chunk]
 
-        def note(step: int, split: str, measured: Mapping[str, np.ndarray]) -> None:
+        def note(step: int, split: str, measured: Mapping[str, np.ndarray], frozen: np.ndarray) -> None:
             for metric, values in measured.items():
-                for curve, value in zip(curves, values):
-                    curve.setdefault((split, metric), []).append((step, float(value)))
+                for curve, value, done in zip(curves, values, frozen):
+                    if not done:  # else what is recorded of a run would depend on the runs beside it
+                        curve.setdefault((split, metric), []).append((step, float(value)))
 
         optimizers, seeds = [p.job.optimizer for p in whole], [p.job.seed for p in whole]
         paused = [p.progress for p in whole]
         begin = None if paused[0] is None else jax.tree.map(lambda *leaves: np.stack(leaves), *paused)
         step = 0 if begin is None else int(np.max(begin.step))
-        progress = begin
+        progress, frozen = begin, np.zeros(len(whole), bool) if begin is None else begin.diverged_at > 0
         for progress, measured in trainer.run(self.program(jobs[0]), optimizers, seeds, begin, end):
             if stopped():
                 return []
             step += task.evaluate_every
             for split, values in measured.items():
-                note(step, split, values)
-            if np.all(np.asarray(progress.diverged_at) > 0):  # all are frozen: no step would change anything
+                note(step, split, values, frozen)
+            frozen = np.asarray(progress.diverged_at) > 0
+            if frozen.all():  # no step would change anything
                 segment((end - step + task.evaluate_every) * len(jobs))
                 break
             segment(task.evaluate_every * len(jobs))
         assert progress is not None
         if jobs[0].phase == "final":
-            note(step, "test", trainer.test(progress))
+            note(task.steps, "test", trainer.test(progress), np.zeros(len(whole), bool))
         at = np.asarray(progress.diverged_at)
         records = [_record(job, int(d) or None, c) for job, d, c in zip(jobs, at, curves)]
         host = jax.tree.map(np.asarray, progress) if end < task.steps else None
         pick = lambda i: None if host is None else jax.tree.map(lambda a: a[i], host)
         return [Pending(job, record, pick(i)) for i, (job, record) in enumerate(zip(jobs, records))]
+
+
+def cores() -> int:
+    """Of this machine, that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pool() -> int:
+    """Threads of this process's XLA pool on CPU: read from the environment, as XLA does, when it starts."""
+    named = os.environ.get("PJRT_NPROC") or os.environ.get("NPROC") or ""
+    return int(named) if named.isdecimal() else cores()
+
+
+def check_pool(layout: Layout) -> None:
+    """Raises `FdlError` where this process would give other bits."""
+    if jax.default_backend() == "cpu" and pool() != layout.pool:
+        fix = f"Another number gives other bits: set NPROC={layout.pool} where this process is started."
+        raise FdlError("threads of XLA's pool", str(pool()), f"{layout.pool}, as the study's layout has it", fix)
 
 
 def family(job: Job) -> Any:

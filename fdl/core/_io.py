@@ -37,17 +37,22 @@ def locked(path: Path, where: str) -> Iterator[None]:
     """
     import fcntl
 
-    with open(path, "a+") as file:
+    try:
+        file = open(path, "ab+", buffering=0)  # noqa: SIM115 (held until the end)
+    except OSError as error:
+        raise FdlError(where, f"{str(path)!r} ({error.strerror})", "a folder that can be written to") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             file.seek(0)
-            raise FdlError(
-                where, f"{str(path.parent)!r} in use by {file.read().strip() or 'another process'}", "a folder of its own"
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        file.flush()
+            holder = file.read().decode(errors="replace") or "another process"
+            raise FdlError(where, f"{str(path.parent)!r} in use by {holder}", "a folder of its own") from error
+        except OSError as error:
+            raise FdlError(where, f"{str(path.parent)!r} without file locks ({error.strerror})", "a file system that has them") from error
+        with contextlib.suppress(OSError):  # a name on the lock is a courtesy: what a full disk costs is told elsewhere
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}".encode())
         yield
 
 
@@ -126,13 +131,22 @@ def _checksum(flat: dict[str, np.ndarray], metadata: Any) -> int:
 def open_database(path: Path, schema: str) -> sqlite3.Connection:
     """An SQLite database in autocommit mode that several threads may use in turn; `transaction` writes to it.
 
-    `schema` are statements that make the tables where they are missing.
+    Args:
+        schema: statements that make the tables of a new one.
+
+    Raises:
+        FdlError: for a damaged one too: all of it is checked.
     """
     with _database_errors(path):
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + schema)
-        except sqlite3.Error:
+            connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
+            (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+            if not connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+                connection.executescript(f"BEGIN IMMEDIATE; {schema}; COMMIT")
+        except BaseException:
             connection.close()
             raise
     return connection
