@@ -31,7 +31,7 @@ def rows(folder):
 def start(folder, plan="whole", kill_at=None):
     """The process that makes the study, and the end of a pipe on which it tells every run that is saved.
 
-    `kill_at`: the number of the SQL statement, counted from the first run's, at which it kills itself.
+    `kill_at`: the number of the SQL statement that writes, counted from 0, at which it kills itself.
     """
     context = _server()
     told, tell = context.Pipe(duplex=False)
@@ -55,11 +55,9 @@ def _child(folder, plan, kill_at, tell):
 
     from fdl.compare._store import Store
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    for option, value in {"dir": os.environ["FDL_TEST_CACHE"]}.items():
-        jax.config.update(f"jax_compilation_cache_{option}", value)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    options = {"compilation_cache_dir": os.environ["FDL_TEST_CACHE"], "persistent_cache_min_compile_time_secs": 0}
+    for name, value in options.items():
+        jax.config.update(f"jax_{name}", value)
     add, opened = Store.add, _io.open_database
     count = iter(range(10**9))
 
