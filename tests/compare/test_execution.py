@@ -19,7 +19,7 @@ ADAM = optim.Adam(lr=space.log(1e-3, 3e38))  # its last rates diverge
 
 
 def make(folder, **changes):
-    how = {"trials": 8, "seeds": 2, "final_seeds": 2, "display": False, **changes}
+    how = {"trials": 8, "seeds": 2, "final_seeds": 2, "chunk": 1, "display": False, **changes}
     return compare.study(TASK, {"adam": ADAM, "sgd": optim.SGD(lr=space.log(1e-3, 1))}, folder=folder, **how)
 
 
