@@ -114,14 +114,14 @@ def test_the_options_are_probed_once_and_reach_every_compilation(fresh_probe, mo
     for _ in range(2):
         first(X), second(X)
     asked = _compile._OPTIONS.get((jax.default_backend(), "fast"), {})
-    given = compiler_options()
+    given = compiler_options("fast")
     assert given in (asked, {})
     assert [options for options in seen if options is not None] == [asked, given, given]  # one probe, two functions
 
 
 def test_an_option_that_xla_does_not_know_is_left_out(fresh_probe, monkeypatch):
     monkeypatch.setattr(_compile, "_OPTIONS", {(jax.default_backend(), "fast"): {"xla_no_such_option": "1"}})
-    assert compiler_options() == {}
+    assert compiler_options("fast") == {}
     assert np.array_equal(jit(lambda x: x + 1)(X), X + 1)
 
 
