@@ -71,6 +71,7 @@ def torch_lstm(params, packed, inputs=12, features=64, classes=9):
     values = cell["kernel"].T, cell["recurrent"].T, cell["bias"], 0 * cell["bias"], dense["kernel"].T, dense["bias"]
     for param, value in zip(net.parameters(), values):
         param.data.copy_(torch.tensor(np.array(value)))
+    net.lstm.bias_hh_l0.requires_grad_(False)  # two biases that are added would learn at twice the rate
     return net
 
 

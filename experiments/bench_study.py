@@ -142,6 +142,8 @@ def versus(name: str, hows: list[str], rounds: int) -> None:
             rows[name] = peer(name, forms, families, records)
         except ImportError as error:
             print(f"{name}: skipped ({error})")
+        else:
+            print(f"{name}: trains the same, {rows[name].first:.0f} s", file=sys.stderr)
     for turn in range(rounds):
         for row in rows.values():
             time.sleep(0.1)  # lets the threads of the one before fall asleep

@@ -225,9 +225,9 @@ def _layout(before: dict[str, Any], plan: Plan, workers: int | None, chunk: int 
     if "environment" in before:
         known = Layout(**before["environment"]["layout"])
         return known._replace(workers=workers or known.workers)
-    runs = len(plan.tune())
+    families, each = len(plan.contestants), max(map(len, plan.spaces.values())) * plan.seeds
     first = next(iter(plan.spaces.values()))[0]
-    return decide(next(iter(plan.tasks.values())), first, runs, workers, chunk, memory)._replace(pool=threads)
+    return decide(next(iter(plan.tasks.values())), first, families, each, workers, chunk, memory)._replace(pool=threads)
 
 
 def _backend(plan: Plan, layout: Layout, how: How, cluster: str | None) -> Backend:

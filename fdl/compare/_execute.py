@@ -49,11 +49,12 @@ class Threads:
 
     def compile(self, jobs: Iterable[Job], done: Callable[[], None]) -> None:
         """Their programs, side by side; `done` is called after each."""
+        shared = [self._pool.submit(call) for call in self.worker.prepare()]
         futures = [self._pool.submit(self.worker.program, job) for job in jobs]
         for future in futures:
             future.add_done_callback(lambda _: done())
         wait(futures, return_when="FIRST_EXCEPTION")
-        for future in futures:
+        for future in (*futures, *shared):
             future.result()
 
     def renew(self, hung: bool) -> None:

@@ -18,12 +18,12 @@ WORTH_A_PROBE = 300_000  # steps of all runs; fewer take less time than programs
 CHUNKS = {"cpu": (16, 64), "accelerator": (8, 32, 128, 512)}  # runs in a program, tried smallest first
 
 
-def decide(task: Trainable, optimizer: Any, runs: int, workers: int | None, chunk: int | None, memory: float) -> Layout:
-    """The layout for so many runs of optimizers like this one.
+def decide(task: Trainable, optimizer: Any, families: int, each: int, workers: int | None, chunk: int | None, memory: float) -> Layout:
+    """The layout for so many families of so many runs each, of optimizers like this one.
 
     On CPU programs of one run, side by side on a thread a core: mapping gains nothing for convolutions, and a run's bits do
-    not depend on what is trained beside it. Where kernels are tiny, and on accelerators, several sizes of mapped programs
-    are timed on one segment, as long as they fit the memory.
+    not depend on what is trained beside it. Where kernels are tiny, and on accelerators, programs map several runs: in large
+    studies several sizes are timed on one segment, as long as they fit the memory.
 
     Args:
         workers, chunk: where given, taken as they are.
@@ -32,10 +32,12 @@ def decide(task: Trainable, optimizer: Any, runs: int, workers: int | None, chun
     cpu = jax.default_backend() == "cpu"
     many = workers or (cores() if cpu else 1)
     single = Layout(many, chunk or 1, not cpu or many == 1 or task.flops() > SMALL, 1 if cpu else math.gcd(chunk or 0, len(jax.devices())))
-    if chunk or (cpu and (task.flops() > TINY or runs * task.steps < WORTH_A_PROBE)):
+    if chunk or (cpu and task.flops() > TINY):
         return single
+    if cpu and families * each * task.steps < WORTH_A_PROBE:
+        return single._replace(chunk=CHUNKS["cpu"][0]) if each >= CHUNKS["cpu"][0] else single
     sizes = CHUNKS["cpu"] if cpu else [size * single.devices for size in CHUNKS["accelerator"]]
-    candidates = [single] * cpu + [single._replace(chunk=size) for size in sizes if size * many <= 2 * runs]
+    candidates = [single] * cpu + [single._replace(chunk=size) for size in sizes if size <= each]
     best, rate = single._replace(chunk=single.devices), 0.0
     for layout in candidates if len(candidates) > 1 else ():
         found, size = probe(task, optimizer, layout)

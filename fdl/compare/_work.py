@@ -58,9 +58,15 @@ class Worker:
     def __init__(self, tasks: Mapping[str, Trainable], layout: Layout) -> None:
         made = {id(task): Trainer(task, layout.chunk, layout.fast, layout.devices) for task in tasks.values()}
         self.trainers = {name: made[id(task)] for name, task in tasks.items()}
+        self._unprepared = list(made.values())
         self._programs: dict[Any, Any] = {}
         self._locks: dict[Any, Lock] = {}
         self._lock = Lock()
+
+    def prepare(self) -> list[Callable[[], Any]]:
+        """What compiles the programs that families share; nothing the second time."""
+        trainers, self._unprepared = self._unprepared, []
+        return [call for trainer in trainers for call in trainer.prepare()]
 
     def has(self, job: Job) -> bool:
         """Whether the job's family is compiled."""

@@ -6,14 +6,18 @@ from typing import Any
 
 import jax
 
-# Matrix products and reductions by YNNPACK; leaving its convolution out of the list gives XLA's own, which uses every core.
-_FAST = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}}
+# fast: matrix products and reductions by YNNPACK; leaving its convolution out of the list gives XLA's own, which uses every core.
+# rare: LLVM's least optimization that keeps the bits of what was compared, initial parameters and batches.
+_OPTIONS = {
+    ("cpu", "fast"): {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"},
+    ("cpu", "rare"): {"xla_backend_optimization_level": "1"},
+}
 
 
 @functools.cache
-def compiler_options() -> dict[str, str]:
-    """The fast compiler options that this process's backend accepts; compiled once on a trivial program to find out."""
-    options = _FAST.get(jax.default_backend(), {})
+def compiler_options(kind: str = "fast") -> dict[str, str]:
+    """The options of this kind, "fast" or "rare", that this process's backend accepts: a trivial program is compiled to find out."""
+    options = _OPTIONS.get((jax.default_backend(), kind), {})
     try:
         jax.jit(lambda x: x, compiler_options=options).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:  # an XLA without the option refuses it by name
@@ -21,7 +25,7 @@ def compiler_options() -> dict[str, str]:
     return options
 
 
-def jit(function: Callable[..., Any], *, fast: bool = True, **options: Any) -> Any:
+def jit(function: Callable[..., Any], *, fast: bool = True, rare: bool = False, **options: Any) -> Any:
     """`jax.jit` for an outermost call: everything that fdl compiles goes through here.
 
     Takes the options of `jax.jit` (`static_argnums`, `donate_argnums`, ...). Inside another transformation, where JAX
@@ -31,10 +35,14 @@ def jit(function: Callable[..., Any], *, fast: bool = True, **options: Any) -> A
         function: what to compile.
         fast: whether the backend's fast options are added. They share one pool of threads: without them, small programs
             that run at the same time disturb each other less.
+        rare: whether to compile in a third of the time to slower code, for what runs seldom; `fast` is then without
+            effect.
         options: as `jax.jit` takes them.
     """
     inner = jax.jit(function, **options)
-    outer = functools.cache(lambda: jax.jit(function, compiler_options=compiler_options() if fast else {}, **options))
+    outer = functools.cache(
+        lambda: jax.jit(function, compiler_options=compiler_options("rare" if rare else "fast" if fast else ""), **options)
+    )
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

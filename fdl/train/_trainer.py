@@ -61,14 +61,14 @@ class Trainer:
         specs = tuple(PartitionSpec() if axis is None else TRIALS for axis in axes)
         return jax.shard_map(mapped, mesh=self._mesh, in_specs=specs, out_specs=TRIALS, check_vma=False)
 
-    def _program(self, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Any:
-        return jit(self._mapped(function, axes), fast=self.fast)
+    def _program(self, function: Callable[..., Any], axes: tuple[int | None, ...], rare: bool = False) -> Any:
+        return jit(self._mapped(function, axes), fast=self.fast, rare=rare)
 
     # What the optimizer has no part in is compiled once for all of them: to draw initial parameters and batches compiles
     # as long as training does.
     @cached_property
     def _init(self) -> Any:
-        return self._program(partial(init, self.task), (0,))
+        return self._program(partial(init, self.task), (0,), rare=True)
 
     @cached_property
     def _begin(self) -> Any:
@@ -77,7 +77,7 @@ class Trainer:
     @cached_property
     def _batches(self) -> Any:
         count = examples(self.arrays["train"])
-        return self._program(lambda key, step: batches(self.task, self.task.evaluate_every, key, count, step), (0, 0))
+        return self._program(lambda key, step: batches(self.task, self.task.evaluate_every, key, count, step), (0, 0), rare=True)
 
     @cached_property
     def _drawn(self) -> Callable[[tuple[int, ...], int], jax.Array]:
@@ -97,6 +97,14 @@ class Trainer:
     @cached_property
     def _test(self) -> Any:
         return self._program(partial(evaluate, self.task), (0, 0, None))
+
+    def prepare(self) -> list[Callable[[], Any]]:
+        """What compiles the programs that all optimizers share, for threads to call."""
+        keys, zero = self._place((_keys([0] * self.chunk), jnp.zeros(self.chunk, jnp.int32)), TRIALS)
+        return [
+            lambda: self._assess(*self._init(keys), zero, zero, self.arrays["validation"]),
+            lambda: self._drawn((0,) * self.chunk, 0),
+        ]
 
     def start(self, optimizers: Any, keys: jax.Array) -> Progress:
         """Every run before its first step; `optimizers` and `keys` have a leading axis."""
