@@ -15,7 +15,7 @@ _OPTIONS = {
 
 
 @functools.cache
-def compiler_options(kind: str = "fast") -> dict[str, str]:
+def compiler_options(kind: str) -> dict[str, str]:
     """The options of this kind, "fast" or "rare", that this process's backend accepts: a trivial program is compiled to find out."""
     options = _OPTIONS.get((jax.default_backend(), kind), {})
     try:

@@ -19,7 +19,7 @@ ADAM = optim.Adam(lr=space.log(1e-3, 3e38))  # its last rates diverge
 
 
 def make(folder, **changes):
-    how = {"trials": 8, "seeds": 2, "final_seeds": 2, "display": False, **changes}
+    how = {"trials": 8, "seeds": 2, "final_seeds": 2, "chunk": 1, "display": False, **changes}
     return compare.study(TASK, {"adam": ADAM, "sgd": optim.SGD(lr=space.log(1e-3, 1))}, folder=folder, **how)
 
 
@@ -55,8 +55,8 @@ def test_the_best_at_a_rung_survive_and_diverged_trials_come_last():
 
 def test_a_given_layout_is_taken_and_small_work_is_not_probed():
     assert decide(TASK, optim.Adam(), 2, 5, workers=3, chunk=5, memory=1e9)[:2] == (3, 5)
-    assert decide(TASK, optim.Adam(), 2, 15, workers=2, chunk=None, memory=1e9)[:4] == (2, 1, False, 1)
-    assert decide(TASK, optim.Adam(), 2, 16, workers=2, chunk=None, memory=1e9)[:4] == (2, 16, False, 1)
+    assert decide(TASK, optim.Adam(), 2, 15, workers=2, chunk=None, memory=1e9)[:3] == (2, 1, False)
+    assert decide(TASK, optim.Adam(), 2, 16, workers=2, chunk=None, memory=1e9)[:3] == (2, 16, False)
 
 
 def test_much_tiny_work_is_laid_out_by_a_timed_probe(monkeypatch):

@@ -113,13 +113,19 @@ def test_the_options_are_probed_once_and_reach_every_compilation(fresh_probe, mo
     first, second = jit(jnp.sin), jit(jnp.cos)
     for _ in range(2):
         first(X), second(X)
-    asked = _compile._FAST.get(jax.default_backend(), {})
-    given = compiler_options()
+    asked = _compile._OPTIONS.get((jax.default_backend(), "fast"), {})
+    given = compiler_options("fast")
     assert given in (asked, {})
     assert [options for options in seen if options is not None] == [asked, given, given]  # one probe, two functions
 
 
 def test_an_option_that_xla_does_not_know_is_left_out(fresh_probe, monkeypatch):
-    monkeypatch.setattr(_compile, "_FAST", {jax.default_backend(): {"xla_no_such_option": "1"}})
-    assert compiler_options() == {}
+    monkeypatch.setattr(_compile, "_OPTIONS", {(jax.default_backend(), "fast"): {"xla_no_such_option": "1"}})
+    assert compiler_options("fast") == {}
     assert np.array_equal(jit(lambda x: x + 1)(X), X + 1)
+
+
+def test_what_is_compiled_for_rare_use_computes_the_same():
+    draw = lambda key: (jax.random.permutation(key, 1000), jax.random.truncated_normal(key, -2, 2, (50, 20)))
+    for got, want in zip(jit(draw, rare=True)(jax.random.key(3)), jit(draw, fast=False)(jax.random.key(3))):
+        assert np.array_equal(got, want)
