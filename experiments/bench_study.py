@@ -128,7 +128,7 @@ def versus(name: str, hows: list[str], rounds: int) -> None:
             budget = {"trials": TRIALS, "seeds": SEEDS, "final_seeds": 2, "how": how, "display": False}
             study, whole[f"fdl, {how}"] = timed(partial(compare.study, task, contestants, folder=folder, **budget))
         layout = Layout(**study.manifest["environment"]["layout"])
-        probed = decide(task, jobs[0].optimizer, 10**6, None, None, default_memory())
+        probed = decide(task, jobs[0].optimizer, 10**6, TRIALS * SEEDS, None, None, default_memory())
         for kind in [layout, *[probed][: probed.chunk != layout.chunk]]:
             run, end = engine(plan, jobs, kind, how)
             steps, first = timed(run)
@@ -180,7 +180,7 @@ def scale(name: str) -> None:
     for count in (1, 3, 10, 30, 100, 300, 1000):
         plan = Plan(task, name_contestants(adam), max(count, 2), 1, 2)
         jobs = plan.tune()[:count]
-        layout = decide(task, jobs[0].optimizer, count, None, None, default_memory())
+        layout = decide(task, jobs[0].optimizer, 1, count, None, None, default_memory())
         run, end = engine(plan, jobs, layout, "threads")
         _, first = timed(run)
         _, seconds = timed(run)

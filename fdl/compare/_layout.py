@@ -34,10 +34,11 @@ def decide(task: Trainable, optimizer: Any, families: int, each: int, workers: i
     single = Layout(many, chunk or 1, not cpu or many == 1 or task.flops() > SMALL, 1 if cpu else math.gcd(chunk or 0, len(jax.devices())))
     if chunk or (cpu and task.flops() > TINY):
         return single
+    even = lambda size: -(-each // -(-each // size))  # no larger, so that the last chunk of a family is full as well
     if cpu and families * each * task.steps < WORTH_A_PROBE:
-        return single._replace(chunk=CHUNKS["cpu"][0]) if each >= CHUNKS["cpu"][0] else single
-    sizes = CHUNKS["cpu"] if cpu else [size * single.devices for size in CHUNKS["accelerator"]]
-    candidates = [single] * cpu + [single._replace(chunk=size) for size in sizes if size <= each]
+        return single._replace(chunk=even(CHUNKS["cpu"][0])) if each >= CHUNKS["cpu"][0] else single
+    sizes = [even(size) for size in CHUNKS["cpu"]] if cpu else [size * single.devices for size in CHUNKS["accelerator"]]
+    candidates = [single] * cpu + [single._replace(chunk=size) for size in dict.fromkeys(sizes) if size <= each]
     best, rate = single._replace(chunk=single.devices), 0.0
     for layout in candidates if len(candidates) > 1 else ():
         found, size = probe(task, optimizer, layout)

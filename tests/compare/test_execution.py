@@ -57,6 +57,7 @@ def test_a_given_layout_is_taken_and_small_work_is_not_probed():
     assert decide(TASK, optim.Adam(), 2, 5, workers=3, chunk=5, memory=1e9)[:2] == (3, 5)
     assert decide(TASK, optim.Adam(), 2, 15, workers=2, chunk=None, memory=1e9)[:3] == (2, 1, False)
     assert decide(TASK, optim.Adam(), 2, 16, workers=2, chunk=None, memory=1e9)[:3] == (2, 16, False)
+    assert decide(TASK, optim.Adam(), 2, 24, workers=2, chunk=None, memory=1e9).chunk == 12, "two full chunks"
 
 
 def test_much_tiny_work_is_laid_out_by_a_timed_probe(monkeypatch):
@@ -67,9 +68,9 @@ def test_much_tiny_work_is_laid_out_by_a_timed_probe(monkeypatch):
         return {1: 1.0, 16: 3.0, 64: 2.0}[layout.chunk], 1000 * layout.chunk
 
     monkeypatch.setattr("fdl.compare._layout.probe", timed)
-    assert decide(TASK, optim.Adam(), 10, 10_000, 2, None, memory=1e9).chunk == 16
+    assert decide(TASK, optim.Adam(), 100, 640, 2, None, memory=1e9).chunk == 16
     assert tried == [1, 16, 64]
-    assert decide(TASK, optim.Adam(), 10, 10_000, 2, None, memory=2 * 16_000 - 1).chunk == 1, "what does not fit is not taken"
+    assert decide(TASK, optim.Adam(), 100, 640, 2, None, memory=2 * 16_000 - 1).chunk == 1, "what does not fit is not taken"
 
 
 def test_a_probe_runs_what_it_says():
