@@ -12,6 +12,9 @@ form, which a probe chooses and the table names, on a share of the runs, and its
 calls took longer (compilation) plus the study's steps at its rate. Steps that fdl leaves out, because a run's loss is no
 longer finite, count for nobody. Rows are timed in turn, round after round; printed are medians.
 
+Measured on two cores with AVX-512, nothing else running, jax 0.10.2 and PyTorch 2.13, trial-steps a second: digits-cnn 2,300,
+3.7 times PyTorch and the JAX loop, 8 times the vmapped form; compilation included 2.4 to 2.8 and 6 times. digits-mlp, 12 runs
+mapped, 48,000: 17 times PyTorch, 3.6 times the JAX loop, 2.1 times the vmapped form; compilation included 2.7, 1.1 and 1.0.
 Run it on a quiet machine: other processes slow PyTorch's threads more than JAX's and flatter fdl.
 """
 
