@@ -95,16 +95,19 @@ def test_a_cluster_makes_the_records_of_one_process_though_workers_are_killed(cl
 
 
 def test_a_worker_that_hangs_is_ended_and_its_chunks_are_trained_by_others(cluster, local, alone):
+    assert trained(cluster) == alone  # workers that still start or compile would count as hung
     stopped = []
 
     def harm(ended):
-        if ended == 8:
-            stopped.append((pids(local)[0], time.perf_counter()))
-            os.kill(stopped[0][0], signal.SIGSTOP)
+        if ended == 4:
+            busy = {address for address, keys in cluster._client.processing().items() if keys}
+            stopped.append(next(nanny.pid for nanny in local.workers.values() if nanny.worker_address in busy))
+            stopped.append(time.perf_counter())
+            os.kill(stopped[0], signal.SIGSTOP)
 
-    assert trained(cluster, harm, patience=5) == alone
-    print(f"all ended {time.perf_counter() - stopped[0][1]:.1f} s after a worker had been stopped")
-    assert stopped[0][0] not in pids(local)
+    assert trained(cluster, harm, patience=8) == alone
+    print(f"all ended {time.perf_counter() - stopped[1]:.1f} s after a worker had been stopped")
+    assert stopped[0] not in pids(local)
 
 
 def test_processes_make_the_records_of_threads_though_they_are_killed_and_stopped(alone):
@@ -115,7 +118,7 @@ def test_processes_make_the_records_of_threads_though_they_are_killed_and_stoppe
             before.append(next(iter(backend._pool._processes)))
             os.kill(before[-1], signal.SIGKILL if ended == 3 else signal.SIGSTOP)
 
-    assert trained(backend, harm, patience=8) == alone
+    assert trained(backend, harm, patience=15) == alone
     backend.close()
     assert len(before) == 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in before), "no zombies"
