@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -95,7 +96,7 @@ def study(
             with Display(display) as shown:
                 threads = pool() if how == "threads" and not cluster else 1
                 layout = _layout(before, plan, workers, chunk, threads, memory or default_memory())
-                store.write_manifest({"plan": plan.card(), "environment": environment(layout)})
+                store.write_manifest({"plan": plan.card(), "environment": before.get("environment", environment(layout))})
                 make: Callable[[], Backend] = lambda: _backend(plan, layout, how, cluster)
                 conductor = _Conductor(plan, store, layout, make, shown, patience)
                 try:
@@ -217,6 +218,11 @@ def _resumed(before: dict[str, Any], plan: Plan, path: Path) -> dict[str, Any]:
     known, now = before.get("environment"), environment(Layout(1, 1, True))
     if known and known["device"].rpartition("(")[2] != now["device"].rpartition("(")[2]:
         raise FdlError("study folder", f"runs made on {known['device']}, this is {now['device']}", "one kind of device for a study")
+    if known:
+        other = {name: version for name, version in known["versions"].items() if version != now["versions"][name]}
+        if other:
+            made, here = (", ".join(f"{name} {versions[name]}" for name in other) for versions in (known["versions"], now["versions"]))
+            warnings.warn(f"the study was begun with {made}; runs with {here} may differ from it in bits", stacklevel=3)
     return before
 
 

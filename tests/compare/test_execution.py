@@ -135,6 +135,18 @@ def test_a_study_that_is_continued_keeps_its_layout(tmp_path):
     assert first.manifest["environment"]["layout"] == again.manifest["environment"]["layout"]
 
 
+def test_other_versions_are_told_and_the_first_ones_stay_on_record(tmp_path, monkeypatch):
+    from fdl.compare import _conduct
+
+    version = _conduct.metadata.version
+    with monkeypatch.context() as patch:
+        patch.setattr(_conduct.metadata, "version", lambda name: "0.1" if name == "jax" else version(name))
+        make(tmp_path, trials=2)
+    with pytest.warns(UserWarning, match=r"begun with jax 0\.1; runs with jax \d"):
+        again = make(tmp_path, trials=2)
+    assert again.manifest["environment"]["versions"]["jax"] == "0.1"
+
+
 def test_a_folder_in_use_is_refused(tmp_path):
     from fdl.core._io import locked
 
