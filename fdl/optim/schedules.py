@@ -11,9 +11,28 @@ import jax
 import jax.numpy as jnp
 
 
+@dataclasses.dataclass(frozen=True)
+class _Warmed:
+    """Linear warm-up to `peak`, then a share of the way from there to `end` that falls from 1 to 0."""
+
+    peak: Any
+    steps: Any
+    warmup: Any = 0.0
+    end: Any = 0.0
+
+    def share(self, u: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+    def __call__(self, step: jax.Array) -> jax.Array:
+        t = jnp.asarray(step).astype(jnp.result_type(float))
+        peak, steps, warmup, end = (jnp.asarray(value, t.dtype) for value in (self.peak, self.steps, self.warmup, self.end))
+        u = jnp.clip((t - warmup) / jnp.maximum(steps - warmup, 1), 0, 1)
+        return jnp.where(t < warmup, peak * t / jnp.maximum(warmup, 1), end + (peak - end) * self.share(u))
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Cosine:
+class Cosine(_Warmed):
     r"""Linear warm-up to `peak`, then half a cosine down to `end`.
 
     $$s(t) = \mathrm{peak}\, t / w \quad (t < w), \qquad
@@ -29,41 +48,18 @@ class Cosine:
         end: default 0.
     """
 
-    peak: Any
-    steps: Any
-    warmup: Any = 0.0
-    end: Any = 0.0
-
-    def __call__(self, step: jax.Array) -> jax.Array:
-        return _warm(self, step, lambda u: (1 + jnp.cos(jnp.pi * u)) / 2)
+    def share(self, u: jax.Array) -> jax.Array:
+        return (1 + jnp.cos(jnp.pi * u)) / 2
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Linear:
-    r"""Linear warm-up to `peak`, then linear decay to `end`.
+class Linear(_Warmed):
+    r"""Linear warm-up to `peak`, then linear decay to `end`; arguments as of `Cosine`.
 
     $$s(t) = \mathrm{peak}\, t / w \quad (t < w), \qquad
     s(t) = \mathrm{end} + (\mathrm{peak} - \mathrm{end}) (1 - u), \quad u = \min(\tfrac{t - w}{T - w}, 1)$$
-
-    Args:
-        peak: the greatest value.
-        steps: $T$, warm-up included; the value stays at `end` thereafter.
-        warmup: $w$, default 0: the first step has `peak`.
-        end: default 0.
     """
 
-    peak: Any
-    steps: Any
-    warmup: Any = 0.0
-    end: Any = 0.0
-
-    def __call__(self, step: jax.Array) -> jax.Array:
-        return _warm(self, step, lambda u: 1 - u)
-
-
-def _warm(schedule: Any, step: jax.Array, decay: Any) -> jax.Array:
-    t = jnp.asarray(step).astype(jnp.result_type(float))
-    peak, steps, warmup, end = (jnp.asarray(getattr(schedule, f.name), t.dtype) for f in dataclasses.fields(schedule))
-    u = jnp.clip((t - warmup) / jnp.maximum(steps - warmup, 1), 0, 1)
-    return jnp.where(t < warmup, peak * t / jnp.maximum(warmup, 1), end + (peak - end) * decay(u))
+    def share(self, u: jax.Array) -> jax.Array:
+        return 1 - u
