@@ -36,7 +36,8 @@ def summary(study: Study) -> str:
     """What was measured, in a few sentences."""
     plan, task = study.manifest["plan"], study.task
     return (
-        f"{task['objective']} on {task['name']}: chosen on validation among {plan['trials']} trials with {plan['seeds']} seed{'s' * (plan['seeds'] != 1)}, "
+        f"{task['objective']} on {task['name']}: chosen on validation among {plan['trials']} trials "
+        f"with {plan['seeds']} seed{'s' * (plan['seeds'] != 1)}, "
         f"then judged on test with {plan['final_seeds']} fresh seeds. "
         "Mean ± 95 % confidence interval (Student's t); behind the leader: paired by seed, all intervals holding "
         "together at 95 %; one that holds 0 is no evidence of a difference."
