@@ -6,9 +6,9 @@ Everyone starts from the same weights, sees the same batches and must find the s
 timed in turn, round after round; printed are the median over the rounds, the range, and the share of the rate at which
 this machine multiplies matrices, measured in the same run. Every row may use all cores. Takes two and a half minutes.
 
-Measured on two cores with AVX-512, nothing else running, jax 0.10.2 and PyTorch 2.13: on DeepOBS 2c2d fdl's scan reaches
-1.0 to 1.2 of the best of PyTorch and 2.5 to 2.65 of the best other JAX library; on the LSTM 0.93 to 0.97 of PyTorch on padded
-series, three times PyTorch on packed ones, and as much as Flax. Run it on a quiet machine: other processes slow PyTorch's
+Measured on two cores with AVX-512, nothing else running, jax 0.10.2 and PyTorch 2.13, two runs: on DeepOBS 2c2d fdl's scan
+reached 1.00 and 1.01 of the best of PyTorch, 2.49 and 2.53 times the best other JAX library; on the LSTM as much as Flax (1.09).
+Run it on a quiet machine: other processes slow PyTorch's
 threads more than JAX's and flatter fdl. PyTorch is compiled in channels-last layout only: in the other, PyTorch 2.13 on CPU
 was found to return zero gradients for both convolutions.
 """
