@@ -14,6 +14,7 @@ from fdl.compare._paired import Comparison as Comparison
 from fdl.compare._results import Result as Result
 from fdl.compare._sensitivity import Sensitivity as Sensitivity
 from fdl.compare._store import RunRecord as RunRecord
+from fdl.compare._study import Axis as Axis
 from fdl.compare._study import Study as Study
 from fdl.compare._targets import Profile as Profile
 from fdl.compare._tuning import Trial as Trial

@@ -15,7 +15,7 @@ from fdl.compare import space
 from fdl.compare._contestants import classics, name_contestants
 from fdl.compare._display import Display
 from fdl.compare._execute import Backend, Threads, execute
-from fdl.compare._halving import survivors
+from fdl.compare._halving import eliminated
 from fdl.compare._layout import costs, decide, default_memory
 from fdl.compare._paired import least_seeds
 from fdl.compare._plan import Job, Plan
@@ -133,21 +133,10 @@ class _Conductor:
             racing = [p for p in pending.values() if p.job.phase == "tune" and step in dict(self._plan.rungs(p.job.contestant))]
             for paused in self._run(racing, step):
                 pending[paused.job.id] = paused
-            for name in self._plan.contestants:
-                keep = dict(self._plan.rungs(name)).get(step)
-                if keep is None:
-                    continue
-                runs: dict[int, list[RunRecord]] = {}
-                for job in self._plan.tune():
-                    record = self._records.get(job.id) or (pending[job.id].record if job.id in pending else None)
-                    if job.phase == "tune" and job.contestant == name and record and not (record.stopped_at or step) < step:
-                        runs.setdefault(job.trial, []).append(record)
-                kept = survivors(runs, step, keep, self._plan.task.objective, self._plan.task.maximise)
-                lost = [p for p in pending.values() if p.job.phase == "tune" and p.job.contestant == name and p.job.trial not in kept]
-                self._keep([stop_at(p, step) for p in lost])
-                for p in lost:
-                    del pending[p.job.id]
-        self._finish(pending.values())
+            known = {**{key: p.record for key, p in pending.items() if p.record}, **self._records}
+            lost = [pending.pop(job.id) for job in eliminated(self._plan, step, known) if job.id in pending]
+            self._keep([stop_at(p, step) for p in lost])
+        self._run(list(pending.values()), None)
 
     def judge(self) -> None:
         """Each contestant's chosen trial with the fresh seeds."""
@@ -159,7 +148,7 @@ class _Conductor:
                 chosen[name] = best.trial
         jobs = [job for job in self._plan.final(chosen) if job.id not in self._records]
         self._begin("Judging", jobs)
-        self._finish([Pending(job) for job in jobs])
+        self._run([Pending(job) for job in jobs], None)
 
     def costs(self) -> dict[str, dict[str, float]]:
         """What a step of each contestant costs, one run alone on this machine."""
@@ -198,9 +187,6 @@ class _Conductor:
             else:
                 paused += done
         return paused
-
-    def _finish(self, pending: Any) -> None:
-        self._run(list(pending), None)
 
     def _keep(self, records: Sequence[RunRecord]) -> None:
         records = [record for record in records if record.id not in self._records]

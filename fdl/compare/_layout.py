@@ -62,11 +62,12 @@ def probe(task: Trainable, optimizer: Any, layout: Layout) -> tuple[float, int]:
             pass
 
     segments(1)  # compiles the rest
+    count = min(2, task.steps // task.evaluate_every)
     with ThreadPoolExecutor(layout.workers) as pool:
         begun = time.perf_counter()
-        list(pool.map(segments, [2] * layout.workers))
+        list(pool.map(segments, [count] * layout.workers))
     seconds = time.perf_counter() - begun
-    return 2 * task.evaluate_every * layout.chunk * layout.workers / seconds, size_of(program)
+    return count * task.evaluate_every * layout.chunk * layout.workers / seconds, size_of(program)
 
 
 def default_memory() -> float:

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from fdl.compare._store import RunRecord, Store
 from fdl.compare._targets import Profile, profiles, steps_to, targets
 from fdl.compare._tuning import Trial, searched, summarise
 from fdl.core import FdlError
+
+Axis = Literal["steps", "gradient evaluations", "seconds"]
+"""What progress is measured against."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +108,28 @@ class Study:
         runs = self.select("final", contestant)
         return {run.seed: steps_to(run, self.task["objective"], target, self.task["maximise"]) for run in runs}
 
-    def profiles(self) -> Profile:
-        """Performance profiles over the targets, by the median over seeds of the steps to each."""
+    def per_step(self, contestant: str, axis: Axis) -> float | None:
+        """How much of an axis one step of a contestant is: 1, its gradients, or its seconds with the device for itself.
+
+        `None` where it was not measured.
+        """
+        if axis == "steps":
+            return 1.0
+        key = {"gradient evaluations": "gradients_per_step", "seconds": "seconds_per_step"}[axis]
+        return self.manifest.get("costs", {}).get(contestant, {}).get(key)
+
+    def profiles(self, axis: Axis = "steps") -> Profile:
+        """Performance profiles over the targets, by the median over seeds of the steps to each, or of what they cost.
+
+        Raises:
+            FdlError: for an axis that was not measured.
+        """
+        found = {name: self.per_step(name, axis) for name in self.contestants}
+        unit = {name: value for name, value in found.items() if value is not None}
+        if missing := found.keys() - unit.keys():
+            raise FdlError("profiles, axis", f"no {axis} of {', '.join(sorted(missing))}", "a study that ran to its end, or another axis")
         median = lambda name, target: float(np.median(list(self.to_target(name, target).values()) or [np.inf]))
-        return profiles({name: [median(name, target) for target in self.targets()] for name in self.contestants})
+        return profiles({name: [median(name, target) * unit[name] for target in self.targets()] for name in self.contestants})
 
     @cached_property
     def _trials(self) -> dict[str, list[Trial]]:

@@ -14,6 +14,7 @@ SAID = (
     "dataset",
     "source",
     "licence",
+    "crc32",
     "examples",
     "model",
     "parameters",
@@ -28,7 +29,7 @@ SAID = (
 def task(card: dict[str, Any]) -> list[Line]:
     """What was trained; entries that fdl has no words for stand as they are."""
     sizes = ", ".join(f"{n:,} {split}" for split, n in card.get("examples", {}).items())
-    origin = ", ".join(filter(None, (card.get("source"), card.get("licence"))))
+    origin = ", ".join(filter(None, (card.get("source"), card.get("licence"), f"CRC-32 {card['crc32']}" if "crc32" in card else "")))
     said = {
         "data": ". ".join(filter(None, (card.get("dataset"), sizes and f"{sizes} examples", origin))),
         "model": "\n".join([f"{card['parameters']:,} parameters" if "parameters" in card else "", *card.get("model", [])]).strip(),

@@ -7,11 +7,11 @@ drawn (`line`, `mark`) and a note for each point or one for all.
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from fdl.compare import RunRecord
+from fdl.compare import Axis, RunRecord
 from fdl.report._findings import Findings, Scale
 from fdl.report._tables import number, setting
 
@@ -154,7 +154,7 @@ def budget(studies: Sequence[Findings]) -> Figure:
 
 def profiles(findings: Findings) -> Figure:
     """Share of the targets that a contestant reaches within `tau` times the steps of the fastest."""
-    names, found = contestants([findings]), findings.profiles
+    names, found = contestants([findings]), findings.profiles["steps"]
     series = [
         {"c": names.index(name), "s": 0, "x": found.tau, "y": share, "line": "mean", "step": True, "note": f"score {found.score[name]:.3f}"}
         for name, share in found.share.items()
@@ -198,13 +198,13 @@ def curves(studies: Sequence[Findings]) -> dict[str, Any]:
         thinned.append(f"{len(kept):,} of {len(everything):,} runs are drawn: every final run first, then tuning runs at even distances")
     if longest > limit:
         thinned.append(f"each at {limit} of its {longest:,} evaluations")
-    axes = [a for a in ("steps", "gradient evaluations", "seconds") if any(f.per_step(n, a) for f in studies for n in f.study.contestants)]
+    axes = [a for a in get_args(Axis) if any(f.study.per_step(n, a) for f in studies for n in f.study.contestants)]
     return {
         "runs": runs,
         "grids": list(grids),
         "metrics": [{"key": " ".join(key), **_axis(studies[0].scale(*key), key[0])} for key in keys],
         "axes": axes,
-        "per_step": [[[f.per_step(name, axis) for axis in axes] for name in names] for f in studies],
+        "per_step": [[[f.study.per_step(name, axis) for axis in axes] for name in names] for f in studies],
         "phases": [phase for phase in PHASES if any(run.phase == phase for _, run in kept)],
         "thinned": "; ".join(thinned) + "." if thinned else "",
     }

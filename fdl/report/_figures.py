@@ -106,8 +106,8 @@ def profiles(findings: Findings) -> Any:
     """Share of the targets reached within so many times the steps of the fastest."""
     figure, (axes,) = _axes(1, 1, (7.2, 3.6))
     looks = _looks(findings)
-    for name, share in findings.profiles.share.items():
-        axes.step(findings.profiles.tau, share, where="post", linewidth=1.8, **looks[name])
+    for name, share in findings.profiles["steps"].share.items():
+        axes.step(findings.profiles["steps"].tau, share, where="post", linewidth=1.8, **looks[name])
     axes.set_ylim(-0.02, 1.02)
     axes.grid(color=FAINT, linewidth=0.8)
     axes.set_xlabel("times the steps of the fastest")

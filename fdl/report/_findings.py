@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from fdl.compare import BudgetCurve, Comparison, Profile, Result, Sensitivity, Study, Trial
+from fdl.compare import Axis, BudgetCurve, Comparison, Profile, Result, Sensitivity, Study, Trial
 
 
 @dataclass(frozen=True)
@@ -115,15 +115,11 @@ class Findings:
         return {r.contestant: [self.study.to_target(r.contestant, t) for t in self.targets] for r in self.results if r.final_runs}
 
     @cached_property
-    def profiles(self) -> Profile:
-        return self.study.profiles()
-
-    def per_step(self, contestant: str, axis: str) -> float | None:
-        """How much of an axis, "steps", "gradient evaluations" or "seconds", one step is; None where it was not measured."""
-        if axis == "steps":
-            return 1.0
-        key = {"gradient evaluations": "gradients_per_step", "seconds": "seconds_per_step"}[axis]
-        return self.costs.get(contestant, {}).get(key)
+    def profiles(self) -> dict[str, Profile]:
+        """By steps; where a step costs not all contestants the same gradients, also by them; by seconds where they were measured."""
+        study = self.study
+        per = {axis: [study.per_step(name, axis) for name in study.contestants] for axis in get_args(Axis)}
+        return {axis: study.profiles(axis) for axis, units in per.items() if None not in units and (axis == "steps" or set(units) != {1})}
 
     @cached_property
     def scales(self) -> dict[tuple[str, str], Scale]:

@@ -130,14 +130,15 @@ def sensitivity(findings: Findings) -> Table:
 
 
 def targets(findings: Findings) -> Table:
-    """One row a contestant: median steps to each target over the fresh seeds, and the profile's score."""
-    head = ["optimizer", *(f"{findings.task['objective']} {number(t)}" for t in findings.targets), "profile score"]
+    """One row a contestant: median steps to each target over the fresh seeds, and the scores of the profiles over what was measured."""
+    head = ["optimizer", *(f"{findings.task['objective']} {number(t)}" for t in findings.targets)]
+    scores = {f"profile score, {axis}": profile.score for axis, profile in findings.profiles.items()}
     rows = []
     for name, steps in findings.reached.items():
         rows.append(
-            [Cell(name), *(_steps(findings, name, seeds) for seeds in steps), _number(findings.profiles.score.get(name, np.nan), 3)]
+            [Cell(name), *(_steps(findings, name, seeds) for seeds in steps), *(_number(s.get(name, np.nan), 3) for s in scores.values())]
         )
-    return Table(head, rows)
+    return Table([*head, *scores], rows)
 
 
 def costs(findings: Findings) -> Table:
@@ -174,7 +175,7 @@ def space(findings: Findings) -> Table:
     for name, card in findings.plan["contestants"].items():
         given = card["hyperparameters"]
         trials, runs = findings.trials[name], findings.study.select("tune", name)
-        evaluations = sum(_steps_done(run) for run in runs) * (findings.per_step(name, "gradient evaluations") or 1)
+        evaluations = sum(_steps_done(run) for run in runs) * (findings.study.per_step(name, "gradient evaluations") or 1)
         lost, stopped = sum(t.diverged for t in trials), sum(t.stopped for t in trials)
         rows.append([
             Cell(name),
@@ -258,7 +259,7 @@ def _steps(findings: Findings, contestant: str, seeds: dict[int, float]) -> Cell
     steps = float(np.median(list(seeds.values()))) if seeds else np.inf
     parts = [f"{sum(map(np.isfinite, seeds.values()))} of {len(seeds)}"]
     if np.isfinite(steps):
-        gradients, seconds = (findings.per_step(contestant, axis) for axis in ("gradient evaluations", "seconds"))
+        gradients, seconds = (findings.study.per_step(contestant, axis) for axis in ("gradient evaluations", "seconds"))
         parts += [f"{steps * gradients:,.0f} gradients"] if gradients else []
         parts += [duration(steps * seconds)] if seconds else []
     return Cell(f"{steps:,.0f} steps" if np.isfinite(steps) else "missed", ", ".join(parts), steps if np.isfinite(steps) else 1e300)

@@ -87,6 +87,7 @@ class FunctionTask:
             "dataset": data.name,
             "source": data.source,
             "licence": data.licence,
+            "crc32": data.crc32,
             "examples": {split: examples(getattr(data, split)) for split in SPLITS},
             "model": [
                 f"{getattr(self.loss_fn, '__qualname__', 'loss_fn')}, program {_checksum([text, *traced.consts])}",
@@ -141,11 +142,11 @@ def from_loss(
         check_split(f"task {name}, {split}", tree)
         if str(jax.tree.structure(tree)) != str(jax.tree.structure(given["train"])):
             raise FdlError(f"task {name}, {split}", describe(tree), f"the structure of train, {describe(given['train'])}")
-    note = ", CRC-32 " + _checksum(leaf for tree in given.values() for leaf in jax.tree.leaves(tree))
+    note = ""
     missing = [split for split in SPLITS if split not in given]
     if missing:
         given |= _split_off(f"task {name}, train", given["train"], missing)
-        note += f"; {' and '.join(missing)}: a fifth of train{' each' * (len(missing) > 1)}, by a fixed permutation"
+        note = f"; {' and '.join(missing)}: a fifth of train{' each' * (len(missing) > 1)}, by a fixed permutation"
     dataset = Dataset(
         name, given["train"], given["validation"], given["test"], source=(source or "given as arrays") + note, licence=licence
     )

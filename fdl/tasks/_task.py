@@ -89,6 +89,7 @@ class Task:
             "dataset": data.name,
             "source": data.source,
             "licence": data.licence,
+            "crc32": data.crc32,
             "examples": {split: len(getattr(data, split)) for split in ("train", "validation", "test")},
             "model": [f"{row.path} {row.layer} {row.shapes}" for row in layers.rows],
             "parameters": layers.total.params,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from invented import raced, study
 
 from fdl.compare._targets import profiles
+from fdl.core import FdlError
 
 STEPS = (10, 20, 30, 40)
 
@@ -75,6 +76,16 @@ def test_the_median_seed_counts_and_a_majority_of_misses_is_a_miss():
     assert profile.share["c"][0] == pytest.approx(2 / 3)
     assert profile.share["a"][-1] == profile.share["c"][-1] == 1
     assert profile.score["b"] == 0
+
+
+def test_a_profile_by_cost_weighs_steps_and_refuses_what_was_not_measured():
+    found = study(raced("a", [curve(0, 0, 1, 1)]) + raced("b", [curve(0, 1, 1, 1)]))
+    found.manifest["costs"] = {"a": {"seconds_per_step": 0.1}, "b": {"seconds_per_step": 0.3}}
+    # to targets 0, 0.5 and 1: a takes 10, 30 and 30 steps, b 10, 20 and 20; in seconds 1, 3, 3 and 3, 6, 6
+    assert (found.profiles().share["a"][0], found.profiles("seconds").share["a"][0]) == (pytest.approx(1 / 3), 1)
+    assert found.profiles("seconds").share["b"][-1] == 1
+    with pytest.raises(FdlError, match="no gradient evaluations of a, b"):
+        found.profiles("gradient evaluations")
 
 
 def test_a_study_in_which_nobody_got_anywhere_has_no_score():

@@ -241,7 +241,7 @@ def test_tables_sort_by_numbers_and_say_what_was_found(tmp_path):
     assert (pair["better mean"].text, pair["other"].text, pair["verdict"].text) == ("sgd", "adam", "no evidence")
     assert len(tables.trials(findings).rows) == 2 * (5 + 1), "every trial and the defaults"
     reached = tables.targets(findings)
-    assert len(reached.heads) == 2 + len(study.targets())
+    assert reached.heads[1 + len(study.targets()) :] == [f"profile score, {axis}" for axis in ("steps", "gradient evaluations", "seconds")]
     assert reached.rows[0][1].small.startswith("5 of 5, ")
     seconds = dict(zip(tables.costs(findings).heads, tables.costs(findings).rows[1]))
     assert (seconds["one step alone"].text, seconds["one run alone"].text) == ("400 µs", "40 ms")

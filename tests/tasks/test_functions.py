@@ -139,7 +139,7 @@ def test_the_card_tells_functions_constants_and_data_apart():
     scale = [np.float32(v) * np.ones(50, np.float32) for v in (1, 2)]
     closed = [make(lambda p, b, s=s: mean_square(p, b) * s.mean()).card()["model"][0] for s in scale]
     assert len({card["model"][0], *closed}) == 3
-    assert make(data={**DATA, "y": DATA["y"] + 1}).card()["source"] != card["source"]
+    assert make(data={**DATA, "y": DATA["y"] + 1}).card()["crc32"] != card["crc32"]
 
 
 def test_a_task_of_local_functions_reaches_another_process():
