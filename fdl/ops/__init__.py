@@ -1,9 +1,15 @@
 """Pure functions on arrays, channel-last: what the layers are made of."""
 
-from fdl.ops._conv import Form as Form
 from fdl.ops._conv import conv as conv
+from fdl.ops._conv import conv_transpose as conv_transpose
+from fdl.ops._forms import Form as Form
+from fdl.ops._pool import adaptive_avg_pool as adaptive_avg_pool
+from fdl.ops._pool import adaptive_max_pool as adaptive_max_pool
 from fdl.ops._pool import avg_pool as avg_pool
 from fdl.ops._pool import max_pool as max_pool
 from fdl.ops._recurrence import recur as recur
+from fdl.ops._resize import Method as Method
+from fdl.ops._resize import upsample as upsample
 from fdl.ops._window import explicit_padding as explicit_padding
-from fdl.ops._window import pair as pair
+from fdl.ops._window import per_axis as per_axis
+from fdl.ops._window import spatial_rank as spatial_rank
