@@ -70,8 +70,8 @@ def soft_cross_entropy(logits: jax.Array, targets: jax.Array, *, mask: Mask = No
         ValueError: for unequal shapes, or a mask that does not fit.
     """
     check_same(logits, targets)
-    losses = -(wide(kept(mask, targets)) * jax.nn.log_softmax(wide(kept(mask, logits)))).sum(-1)
-    return mean(losses, mask)
+    log_p = jax.nn.log_softmax(wide(kept(mask, logits)))
+    return mean(-(kept(mask, targets).astype(log_p.dtype) * log_p).sum(-1), mask)
 
 
 def kl_divergence(logits: jax.Array, targets: jax.Array, *, mask: Mask = None) -> jax.Array:
@@ -79,8 +79,9 @@ def kl_divergence(logits: jax.Array, targets: jax.Array, *, mask: Mask = None) -
 
     Arguments and errors as for `soft_cross_entropy`, from which it differs by the entropy of the targets; `0 log 0` is 0.
     """
-    q = wide(kept(mask, targets))
-    return soft_cross_entropy(logits, targets, mask=mask) + mean(xlogy(q, q).sum(-1), mask)
+    loss = soft_cross_entropy(logits, targets, mask=mask)
+    q = kept(mask, targets).astype(loss.dtype)
+    return loss + mean(xlogy(q, q).sum(-1), mask)
 
 
 def focal(logits: jax.Array, labels: jax.Array, *, gamma: float = 2.0, mask: Mask = None) -> jax.Array:
@@ -129,7 +130,8 @@ def binary_cross_entropy(logits: jax.Array, targets: jax.Array, *, mask: Mask = 
         ValueError: for unequal shapes, or a mask that does not fit.
     """
     check_same(logits, targets)
-    z, t = wide(kept(mask, logits)), wide(kept(mask, targets))
+    z = wide(kept(mask, logits))
+    t = kept(mask, targets).astype(z.dtype)
     w = jnp.broadcast_to(jnp.asarray(positive_weight, z.dtype), z.shape)
     losses = -w * t * jax.nn.log_sigmoid(z) - (1 - t) * jax.nn.log_sigmoid(-z)
     return mean(losses, mask)
@@ -150,7 +152,8 @@ def binary_focal(logits: jax.Array, targets: jax.Array, *, gamma: float = 2.0, a
         ValueError: for unequal shapes, or a mask that does not fit.
     """
     check_same(logits, targets)
-    z, t = wide(kept(mask, logits)), wide(kept(mask, targets))
+    z = wide(kept(mask, logits))
+    t = kept(mask, targets).astype(z.dtype)
     z = z * (2 * t - 1)
     balance = 1 if alpha is None else alpha * t + (1 - alpha) * (1 - t)
     return mean(-balance * jnp.exp(gamma * jax.nn.log_sigmoid(-z)) * jax.nn.log_sigmoid(z), mask)
@@ -167,5 +170,5 @@ def binary_hinge(scores: jax.Array, targets: jax.Array, *, mask: Mask = None) ->
         ValueError: for unequal shapes, or a mask that does not fit.
     """
     check_same(scores, targets)
-    y = 2 * wide(kept(mask, targets)) - 1
-    return mean(jax.nn.relu(1 - y * wide(kept(mask, scores))), mask)
+    z = wide(kept(mask, scores))
+    return mean(jax.nn.relu(1 - (2 * kept(mask, targets).astype(z.dtype) - 1) * z), mask)
