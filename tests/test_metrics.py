@@ -47,7 +47,7 @@ SETTINGS = {
 each = pytest.mark.parametrize("name", SETTINGS)
 
 
-def close(got, want, tolerance=3e-6):
+def close(got, want, tolerance=2e-5):  # measured 2e-6, for a variance about a mean 100 times as large; else 2e-7
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         worst = np.max(abs(np.asarray(a, np.float64) - b)) / (np.max(abs(np.asarray(b, np.float64))) or 1)
         print(f"error {worst:.1e}")
@@ -57,7 +57,7 @@ def close(got, want, tolerance=3e-6):
 @each
 def test_in_one_batch_it_is_the_reference(name):
     metric, outputs, labels, want = SETTINGS[name]
-    close(jax.jit(metric)(outputs, labels), want(outputs, labels))  # measured MEASURE
+    close(jax.jit(metric)(outputs, labels), want(outputs, labels))
 
 
 @each
@@ -77,7 +77,7 @@ def test_batches_of_any_division_merge_into_the_whole(name):
 
     results = run(outputs, labels)
     for result in results:
-        close(result, want(outputs, labels))  # measured MEASURE
+        close(result, want(outputs, labels))
     if all(leaf.dtype == jnp.int32 for leaf in jax.tree.leaves(metric.init())):
         assert all(np.array_equal(result, results[0]) for result in results)
 
@@ -87,7 +87,7 @@ def test_over_a_sharded_batch_it_is_the_same(name):
     metric, outputs, labels, want = SETTINGS[name]
     mesh = Mesh(np.array(jax.devices()), ("data",))
     place = lambda a: jax.device_put(a, NamedSharding(mesh, PartitionSpec("data")))
-    close(jax.jit(metric)(*jax.tree.map(place, (outputs, labels))), want(outputs, labels))  # measured MEASURE
+    close(jax.jit(metric)(*jax.tree.map(place, (outputs, labels))), want(outputs, labels))
 
 
 @each
@@ -98,7 +98,7 @@ def test_what_a_mask_drops_does_not_count_whatever_stands_there(name):
     if labels is not None:
         labels = np.where(keep.reshape(24, *[1] * (labels.ndim - 1)), labels, -1)
     figure = jax.jit(lambda *a: metric.compute(metric.update(metric.init(), *a)))(outputs, labels, keep)
-    close(figure, want(outputs[keep], None if labels is None else labels[keep]))  # measured MEASURE
+    close(figure, want(outputs[keep], None if labels is None else labels[keep]))
 
 
 @each
@@ -125,7 +125,7 @@ def test_scores_are_scikit_learn_s_with_absent_classes(average, absent):
         warnings.simplefilter("ignore")
         want = sklearn.metrics.precision_recall_fscore_support(y, predicted, **options)[:3]
     for got, figure in zip(found[:3], want, strict=True):
-        assert np.allclose(got, figure, rtol=1e-6, atol=0, equal_nan=True)  # measured MEASURE
+        assert np.allclose(got, figure, rtol=1e-6, atol=0, equal_nan=True)  # measured 1e-7
     if not np.isnan(absent):  # which jaccard_score does not take
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -167,7 +167,7 @@ def test_moments_of_far_away_values_keep_their_digits():
     x, metric = 1e4 + draw(64), metrics.Moments()
     mean, variance = functools.reduce(metric.update, x.reshape(16, 4), metric.init()), x.astype(np.float64).var()
     found = metric.compute(mean)[1]
-    assert abs(float(found) / variance - 1) < 2e-3  # measured MEASURE; a sum of squares would leave nothing of it
+    assert abs(float(found) / variance - 1) < 3e-3  # measured 3e-4; a sum of squares would leave nothing of it
 
 
 def test_accuracy_and_perplexity_of_a_batch_take_masks():
