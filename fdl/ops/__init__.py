@@ -2,6 +2,9 @@
 
 from fdl.ops._conv import Form as Form
 from fdl.ops._conv import conv as conv
+from fdl.ops._moments import moments as moments
+from fdl.ops._moments import spread_mask as spread_mask
+from fdl.ops._moments import widened as widened
 from fdl.ops._pool import avg_pool as avg_pool
 from fdl.ops._pool import max_pool as max_pool
 from fdl.ops._recurrence import recur as recur

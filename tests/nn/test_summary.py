@@ -17,14 +17,14 @@ def shape(*sizes, dtype=jnp.float32):
 def test_the_table_of_a_small_network_is_this():
     lines = str(nn.summary(SMALL, shape(2, 8, 8, 3))).splitlines()
     assert lines == [
-        "path         layer       output        params  bytes   FLOPs",
-        "------------------------------------------------------------",
-        "/conv_0      Conv        [2, 8, 8, 4]     112    448  28,160",
-        "/max_pool_0  MaxPool     [2, 4, 4, 4]       0      0     384",
-        "/flatten_0   Flatten     [2, 64]            0      0       0",
-        "/dense_0     Dense       [2, 10]          650  2,600   2,580",
-        "------------------------------------------------------------",
-        "total        Sequential  [2, 10]          762  3,048  31,636",
+        "path         layer       output        params  bytes   FLOPs  backward",
+        "----------------------------------------------------------------------",
+        "/conv_0      Conv        [2, 8, 8, 4]     112    448  28,160    56,576",
+        "/max_pool_0  MaxPool     [2, 4, 4, 4]       0      0     384     5,376",
+        "/flatten_0   Flatten     [2, 64]            0      0       0         0",
+        "/dense_0     Dense       [2, 10]          650  2,600   2,580     5,140",
+        "----------------------------------------------------------------------",
+        "total        Sequential  [2, 10]          762  3,048  31,636    68,116",
     ]
 
 
@@ -107,7 +107,7 @@ def test_nothing_is_allocated():
     assert not [a for a in jax.live_arrays() if id(a) not in before and a.size > 2]  # a key's two words at most
     assert (result.total.params, result.total.bytes) == (40_000 * 40_001, 4 * 40_000 * 40_001)
     assert result.total.flops == 2 * 40_000**2 + 40_000
-    assert str(result).splitlines()[2] == "/dense_0  Dense       [1, 40000]  1,600,040,000  6,400,160,000  3,200,040,000"
+    assert str(result).splitlines()[2] == "/dense_0  Dense       [1, 40000]  1,600,040,000  6,400,160,000  3,200,040,000  6,400,000,000"
 
 
 def test_dropout_is_counted_while_training_without_a_key():
