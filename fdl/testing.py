@@ -25,7 +25,7 @@ class Case(NamedTuple):
         """The inputs; floats in this dtype, drawn from a standard normal distribution where a shape is given."""
         rng = np.random.default_rng(seed)
         arrays = [rng.normal(size=a) if isinstance(a, tuple) else np.asarray(a) for a in self.inputs]
-        return tuple(jnp.asarray(a, dtype if np.issubdtype(a.dtype, np.floating) else a.dtype) for a in arrays)
+        return tuple(jnp.asarray(a, dtype if np.issubdtype(a.dtype, np.floating) else jax.dtypes.canonicalize_dtype(a.dtype)) for a in arrays)
 
     def fitted(self, seed: int = 1, dtype: Any = np.float64) -> tuple[Any, Any]:
         """Params and state away from zeros and ones, as after some training."""
@@ -117,11 +117,11 @@ def nothing_is_changed(case: Case) -> None:
     inputs = case.draw()
     kept = jax.tree.map(lambda a: a, (params, state))
     first, second = (case.run(params, state, inputs) for _ in range(2))
-    _close("two calls with one key", second, first, 0, "Draw from scope.key, and from no other.")
     same = jax.tree.structure(kept) == jax.tree.structure((params, state)) and all(
         a is b for a, b in zip(jax.tree.leaves(kept), jax.tree.leaves((params, state)))
     )
     _require(same, "a change in the params or state that were given", "new trees", "Use scope.set, which replaces an entry of a copy.")
+    _close("two calls with one key", second, first, 0, "Draw from scope.key, and from no other.")
     twin = copy.copy(case.layer)
     _require(twin == case.layer and hash(twin) == hash(case.layer), "a copy that differs", "a frozen dataclass of plain values")
 
@@ -169,18 +169,18 @@ def evaluation_is_deterministic(case: Case) -> None:
 
 
 def examples_stand_alone(case: Case) -> None:
-    """In evaluation, the examples of a batch, which is the first axis of every input, in another order give the outputs in that order."""
-    inputs = case.draw()
-    order = np.random.default_rng(0).permutation(size := inputs[0].shape[0])[::-1]
-    params, state = case.fitted()
+    """In evaluation an example's outputs do not depend on the others of the batch, which is the first axis of every input."""
+    inputs, (params, state) = case.draw(), case.fitted()
+    others = np.zeros(inputs[0].shape[0], int)
+    others[0] = len(others) - 1
     run = jit(lambda params, state, inputs: case.layer.apply(params, state, *inputs)[0], rare=True)
-    shuffled = run(params, state, tuple(a[order] for a in inputs))
-    ordered = jax.tree.map(lambda y: y[order], run(params, state, inputs))
-    _close(f"outputs of {size} examples in two orders", shuffled, ordered, 1e-12)
+    alone = run(params, state, tuple(a[others] for a in inputs))
+    batch = jax.tree.map(lambda y: y[others], run(params, state, inputs))
+    _close("outputs of an example in two batches", alone, batch, 1e-12)
 
 
 def weights_follow_names(case: Case) -> None:
-    """A layer inserted before it, and a repeated `init`, leave every initial weight bit-identical."""
+    """A layer inserted before it, and another `init`, leave every initial weight bit-identical."""
 
     def within(inserted: bool, scope: Scope, *inputs: Any) -> Any:
         if inserted:
@@ -188,10 +188,10 @@ def weights_follow_names(case: Case) -> None:
         return scope(case.layer, *inputs, name="layer")
 
     inputs, key = case.draw(0, np.float32), jax.random.key(_KEY)
-    made = [_Function(partial(within, inserted)).init(key, *inputs) for inserted in (False, True, True)]
-    trees = [tuple(tree.get("layer", {}) for tree in pair) for pair in made]
-    for tree, what in ((trees[1], "with a layer before it"), (trees[2], "of a second init")):
-        _close(f"initial weights {what}", tree, trees[0], 0, "Draw from the key that the initializer is given, and from no other.")
+    made = [_Function(partial(within, inserted)).init(key, *inputs) for inserted in (False, True)]
+    alone, after = (tuple(tree.get("layer", {}) for tree in pair) for pair in made)
+    fix = "Draw from the key that the initializer is given, and from no other."
+    _close("initial weights with a layer before it", after, alone, 0, fix)
 
 
 class _Function(Layer):
