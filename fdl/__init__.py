@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from fdl import optim as optim
     from fdl import report as report
     from fdl import tasks as tasks
+    from fdl import testing as testing
     from fdl import train as train
     from fdl.core import FdlError as FdlError
     from fdl.core import jit as jit
 
-_MODULES = {"compare", "core", "data", "losses", "metrics", "models", "nn", "ops", "optim", "report", "tasks", "train"}
+_MODULES = {"compare", "core", "data", "losses", "metrics", "models", "nn", "ops", "optim", "report", "tasks", "testing", "train"}
 __all__ = [*sorted(_MODULES), "FdlError", "jit"]
 
 

@@ -1,5 +1,6 @@
 """Losses and metrics against PyTorch, scikit-learn and their own laws."""
 
+import dataclasses
 import re
 
 import jax
@@ -10,6 +11,8 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fdl import losses
+from fdl.core import FdlError
 from fdl.losses import cross_entropy, mean_squared_error
 from fdl.metrics import accuracy
 
@@ -163,3 +166,71 @@ def test_labels_of_another_shape_or_kind_are_refused(function):
     for dtype, shape in ((jnp.int32, (4, 1)), (jnp.int32, (3,)), (jnp.int32, (4, 3)), (jnp.float32, (4,)), (bool, (4,))):
         with pytest.raises(ValueError, match="^" + re.escape(text)):
             function(logits, jnp.zeros(shape, dtype))
+
+
+# Penalties.
+
+PARAMS = {
+    "a": {"kernel": np.array([1.0, -2.0, 0.0]), "bias": np.ones(3)},
+    "kernel": {"scale": np.full(2, 3.0)},
+    "b": {"kernel": np.array([0.5])},
+}
+
+
+@pytest.mark.parametrize(
+    ("penalty", "of_w"),
+    [
+        (losses.L1(0.3), lambda w: 0.3 * abs(w)),
+        (losses.L2(0.3), lambda w: 0.15 * w**2),
+        (losses.ElasticNet(0.3, ratio=0.25), lambda w: 0.075 * abs(w) + 0.1125 * w**2),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_a_penalty_is_its_formula_over_the_chosen_parameters(float64, penalty, of_w):
+    params = jax.tree.map(jnp.asarray, PARAMS)
+    total = lambda *ws: float(sum(of_w(w).sum() for w in ws))
+    a, b, scale = PARAMS["a"]["kernel"], PARAMS["b"]["kernel"], PARAMS["kernel"]["scale"]
+    assert abs(penalty(params) - total(a, b)) < 1e-15
+    assert abs(dataclasses.replace(penalty, of=("scale", "/a/kernel"))(params) - total(a, scale)) < 1e-15
+    gradient = jax.grad(penalty)(params)
+    small = 1e-6
+    slope = (of_w(a + small) - of_w(a - small)) / (2 * small)  # at 0 the absolute value's is 0 too
+    assert abs(gradient["a"]["kernel"] - slope).max() < 1e-9  # measured 1e-10
+    assert not any(leaf.any() for leaf in jax.tree.leaves((gradient["a"]["bias"], gradient["kernel"])))
+
+
+def test_elastic_net_lies_between_l1_and_l2(float64):
+    params = jax.tree.map(jnp.asarray, PARAMS)
+    ends = [losses.ElasticNet(0.7, ratio=ratio)(params) for ratio in (1, 0)]
+    assert ends == [losses.L1(0.7)(params), losses.L2(0.7)(params)]
+
+
+def test_a_penalty_is_summed_in_float32():
+    params = {"kernel": jnp.full((300,), 0.1, jnp.bfloat16)}
+    assert losses.L2(2.0)(params).dtype == jnp.float32
+    assert abs(float(losses.L2(2.0)(params)) - 300 * float(jnp.bfloat16(0.1)) ** 2) < 1e-5
+    assert jax.grad(losses.L1(1.0))(params)["kernel"].dtype == jnp.bfloat16
+
+
+def test_penalties_say_what_they_are():
+    assert str(losses.L2(0.002)) == "0.002/2 * sum(kernel^2), part of the recorded loss"
+    assert str(losses.L1(0.1, ("kernel", "*/scale"))) == "0.1 * sum(|kernel and */scale|), part of the recorded loss"
+    assert str(losses.ElasticNet(0.1, ratio=0.25)) == "0.1 * sum(0.25 |kernel| + 0.75/2 kernel^2), part of the recorded loss"
+
+
+@pytest.mark.parametrize(
+    ("make", "where"),
+    [
+        (lambda: losses.L1(-1.0), "L1(scale): found -1.0"),
+        (lambda: losses.L2(float("inf")), "L2(scale): found inf"),
+        (lambda: losses.ElasticNet(1.0, ratio=1.5), "ElasticNet(ratio): found 1.5"),
+        (
+            lambda: losses.L2(1.0, "kernal")(PARAMS),
+            "L2(of): found 'kernal'; expected a pattern of a path that is there.\n  The nearest are ",
+        ),
+    ],
+    ids=["negative", "infinite", "ratio", "pattern"],
+)
+def test_a_penalty_that_cannot_be_is_refused(make, where):
+    with pytest.raises(FdlError, match="^" + re.escape(where)):
+        make()

@@ -16,7 +16,7 @@ Tree = dict[str, Any]
 
 
 class Call(NamedTuple):
-    """One call of a layer while a model is traced; arrays are `jax.ShapeDtypeStruct` objects."""
+    """One call of a layer, or of a plain function, as a scope's `watch` sees it when it ends."""
 
     path: str
     layer: Any
@@ -28,11 +28,10 @@ class Call(NamedTuple):
 
 
 class Initialisation(NamedTuple):
-    """What a traced forward pass asked for: initializers by path, and every call of a layer in order."""
+    """What a traced forward pass asked for, by path: functions of the key of the layer that asked."""
 
-    params: dict[tuple[str, ...], Callable[..., jax.Array]]
-    state: dict[tuple[str, ...], Callable[..., jax.Array]]
-    calls: list[Call]
+    params: dict[tuple[str, ...], Callable[[jax.Array], jax.Array]]
+    state: dict[tuple[str, ...], Callable[[jax.Array], jax.Array]]
 
 
 @dataclass
@@ -45,6 +44,7 @@ class Scope:
         key: this layer's random key, or `None` where the caller gave none.
         train: whether dropout drops, batch statistics are used, and so on.
         path: where the layer stands, such as `/residual_0/body/dense_0`.
+        watch: sees every call inside when it ends, and says what its outputs are (`nn.tap` stands on it).
     """
 
     params: Tree
@@ -53,12 +53,19 @@ class Scope:
     train: bool = False
     path: str = ""
     initialising: Initialisation | None = None
+    watch: Callable[[Call], Any] | None = None
     names: Counter[str] = field(default_factory=Counter)
     children: dict[str, Any] = field(default_factory=dict)
 
-    def param(self, name: str, initializer: Callable[..., jax.Array], shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        """The parameter `name`; while initialising, `initializer(key, shape, dtype)` will make it."""
-        return self._leaf(self.params, "params", name, initializer, shape, dtype)
+    def param(
+        self, name: str, initializer: Callable[..., jax.Array], shape: tuple[int, ...], dtype: Any, of: str | None = None
+    ) -> jax.Array:
+        """The parameter `name`; while initialising, `initializer(key, shape, dtype)` will make it.
+
+        Args:
+            of: another parameter of this layer: the initializer then gets its initial value in the place of a key.
+        """
+        return self._leaf(self.params, "params", name, initializer, shape, dtype, of)
 
     def variable(self, name: str, initializer: Callable[..., jax.Array], shape: tuple[int, ...], dtype: Any) -> jax.Array:
         """The state entry `name`, which no gradient moves; made like a parameter."""
@@ -69,16 +76,24 @@ class Scope:
         self.state[name] = jax.lax.stop_gradient(value).astype(self.state[name].dtype)
 
     def _leaf(
-        self, tree: Tree, kind: str, name: str, initializer: Callable[..., jax.Array], shape: tuple[int, ...], dtype: Any
+        self,
+        tree: Tree,
+        kind: str,
+        name: str,
+        initializer: Callable[..., jax.Array],
+        shape: tuple[int, ...],
+        dtype: Any,
+        of: str | None = None,
     ) -> jax.Array:
         where = f"{kind} {self.path}/{name}"
         dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.float32
         if "/" in name or isinstance(tree.get(name), dict):
             raise FdlError(where, "a '/' in the name" if "/" in name else "a layer of this name", "a name of its own, without a '/'")
         if self.initialising is not None and name not in tree:
-            path = (*self.path.split("/")[1:], name)
+            made, parents = getattr(self.initialising, kind), tuple(self.path.split("/")[1:])
             wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32  # some initializers take no less
-            getattr(self.initialising, kind)[path] = lambda key: initializer(key, shape, wide).astype(dtype)
+            source = lambda key: fold(key, name) if of is None else made[(*parents, of)](key).astype(wide)
+            made[(*parents, name)] = lambda key: initializer(source(key), shape, wide).astype(dtype)
             tree[name] = jnp.zeros(shape, dtype)  # abstract: `init` traces
         if name not in tree:
             fix = "Are these the params and state that this model's init returned?"
@@ -92,13 +107,16 @@ class Scope:
         """Runs a child layer, or a plain function, on its own part of the trees.
 
         Args:
-            layer: a `Layer`, or a function of the inputs, which has neither parameters nor a name.
+            layer: a `Layer`, or a function of the inputs, which has no parameters.
             inputs: what its `forward` takes; `options` go to it by keyword.
             name: the child's name; else its kind and a count, as in `max_pool_0`. The same layer under the same name
                 shares its parameters.
         """
         if not isinstance(layer, Layer):
-            return located(f"{self.path}/{getattr(layer, '__name__', 'function')}", layer, inputs, options)
+            kind = getattr(layer, "__name__", "function")
+            path = f"{self.path}/{kind}_{self.names[f'{kind}()']}"
+            self.names[f"{kind}()"] += 1
+            return self._seen(Call(path, layer, {}, {}, inputs, options, located(path, layer, inputs, options)))
         name = self._counted(layer) if name is None else name
         if "/" in name:
             raise FdlError(f"layer {self.path}/{name}", "a '/' in the name", "a name without it: it parts the names of a path")
@@ -109,25 +127,57 @@ class Scope:
             self.params.setdefault(name, {})
         child = Scope(
             self.params.get(name, {}), dict(self.state.get(name, {})), fold(self.key, name), self.train,
-            f"{self.path}/{name}", self.initialising,
+            f"{self.path}/{name}", self.initialising, self.watch,
         )  # fmt: skip
         with jax.named_scope(name):
             outputs = located(child.path, layer.forward, (child, *inputs), options)
         if child.state:
             self.state[name] = child.state
-        if self.initialising is not None:
-            record = (child.params, child.state, inputs, options, outputs)
-            self.initialising.calls.append(Call(child.path, layer, *jax.tree.map(abstract, record)))
-            if not child.params:
-                del self.params[name]
-        return outputs
+        if self.initialising is not None and not child.params:
+            del self.params[name]
+        return self._seen(Call(child.path, layer, child.params, child.state, inputs, options, outputs))
+
+    def _seen(self, call: Call) -> Any:
+        return call.outputs if self.watch is None else self.watch(call)
 
     def _counted(self, layer: "Layer") -> str:
+        while isinstance(layer, Wrapper):
+            layer = layer.layer
         kind = snake(type(layer).__name__)
         while f"{kind}_{self.names[kind]}" in self.children:  # a name given by hand: counting shares with nobody
             self.names[kind] += 1
         self.names[kind] += 1
         return f"{kind}_{self.names[kind] - 1}"
+
+    def through(
+        self,
+        layer: "Layer",
+        *inputs: Any,
+        change: Callable[[Tree], Tree] = lambda params: params,
+        transform: Callable[..., Any] = lambda function: function,
+        **options: Any,
+    ) -> Any:
+        """Runs `layer` in this very scope, as if it stood here itself: what a `Wrapper` calls.
+
+        Args:
+            layer: what is wrapped; `inputs` and `options` go to its `forward`.
+            change: the parameters that it sees, from those that there are. It may ask for more of them, and for state.
+            transform: such as `jax.checkpoint`: gets and returns a pure function
+                `(params, state, key, *inputs) -> (outputs, state)`. Left out while initialising or under a `watch`.
+        """
+        if self.initialising is not None:
+            outputs = layer.forward(self, *inputs, **options)
+            change(self.params)
+            return outputs
+
+        def function(params: Tree, state: Tree, key: jax.Array | None, *inputs: Any) -> tuple[Any, Tree]:
+            inner = Scope(params, dict(state), key, self.train, self.path, watch=self.watch)
+            return layer.forward(inner, *inputs, **options), inner.state
+
+        params = change(self.params)
+        outputs, state = (transform(function) if self.watch is None else function)(params, self.state, self.key, *inputs)
+        self.state.update(state)
+        return outputs
 
     def lift(self, layer: "Layer", *example: Any, name: str) -> tuple[Tree, Callable[..., Any]]:
         """A child as `(params, function)`, for use inside `scan`, `cond`, `vmap` or `remat`, where no scope may be touched.
@@ -174,7 +224,7 @@ class Layer:
             `params` and `state`, nested dictionaries of arrays.
         """
         asked = self.trace(*inputs)
-        return tuple(_build(key, asked._asdict()[kind]) for kind in ("params", "state"))  # type: ignore[return-value]
+        return _build(key, asked.params), _build(key, asked.state)
 
     def apply(
         self, params: Tree, state: Tree, *inputs: Any, key: jax.Array | None = None, train: bool = False, **options: Any
@@ -190,24 +240,38 @@ class Layer:
         scope = Scope(params, dict(state), key, train)
         return located("/", self.forward, (scope, *inputs), options), scope.state
 
-    def trace(self, *inputs: Any) -> Initialisation:
-        """What `init` would make and which layers would be called, found by abstract evaluation."""
-        asked = Initialisation({}, {}, [])
+    def trace(self, *inputs: Any, watch: Callable[[Call], Any] | None = None) -> Initialisation:
+        """What `init` would make, found by abstract evaluation; `watch` sees every call, as a scope's does."""
+        asked = Initialisation({}, {})
 
         def forward(key: jax.Array, *inputs: Any) -> Any:
-            return located("/", self.forward, (Scope({}, {}, key, True, "", asked), *inputs), {})
+            return located("/", self.forward, (Scope({}, {}, key, True, "", asked, watch), *inputs), {})
 
         jax.eval_shape(forward, jax.eval_shape(lambda: jax.random.key(0)), *inputs)
         return asked
 
 
+@dataclass(frozen=True)
+class Wrapper(Layer):
+    """A layer in the place of another: it takes its name, its parameters and, for the same key, its initial weights.
+
+    Base of `nn.Remat`, `nn.Precision`, `nn.SpectralNorm`, `nn.WeightNorm` and of your own, whose `forward` calls
+    `scope.through(self.layer, ...)`.
+
+    Args:
+        layer: what is wrapped.
+    """
+
+    layer: Layer
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.layer, Layer):
+            raise FdlError(f"{type(self).__name__}(layer)", repr(self.layer), "a layer")
+
+
 def snake(name: str) -> str:
-    """`MaxPool` -> `max_pool`, `LSTM` -> `lstm`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-
-
-def abstract(leaf: Any) -> Any:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if hasattr(leaf, "shape") else leaf
+    """`MaxPool` -> `max_pool`, `LSTM` -> `lstm`, `RMSNorm` -> `rms_norm`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def located(path: str, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -219,11 +283,11 @@ def located(path: str, function: Callable[..., Any], args: tuple[Any, ...], opti
         raise FdlError(f"layer {path}", "inputs " + ", ".join(shapes), f"inputs that it can take ({error})") from error
 
 
-def _build(key: jax.Array, initializers: dict[tuple[str, ...], Callable[..., jax.Array]]) -> Tree:
+def _build(key: jax.Array, asked: dict[tuple[str, ...], Callable[[jax.Array], jax.Array]]) -> Tree:
     tree: Tree = {}
-    for path, initializer in initializers.items():
-        node, leaf_key = tree, key
+    for path, make in asked.items():
+        node, layer_key = tree, key
         for name in path[:-1]:
-            node, leaf_key = node.setdefault(name, {}), fold(leaf_key, name)
-        node[path[-1]] = initializer(fold(leaf_key, path[-1]))
+            node, layer_key = node.setdefault(name, {}), fold(layer_key, name)
+        node[path[-1]] = make(layer_key)
     return tree

@@ -11,7 +11,10 @@ from fdl.losses._classification import soft_cross_entropy as soft_cross_entropy
 from fdl.losses._detection import box_iou as box_iou
 from fdl.losses._detection import giou as giou
 from fdl.losses._detection import iou as iou
+from fdl.losses._penalties import L1 as L1
 from fdl.losses._penalties import L2 as L2
+from fdl.losses._penalties import ElasticNet as ElasticNet
+from fdl.losses._penalties import Penalty as Penalty
 from fdl.losses._regression import cosine_distance as cosine_distance
 from fdl.losses._regression import gaussian_nll as gaussian_nll
 from fdl.losses._regression import huber as huber

@@ -1,19 +1,30 @@
 """Layers and what composes them: `from fdl import nn`. Everything is channel-last."""
 
+from jax.nn import celu as celu
 from jax.nn import elu as elu
 from jax.nn import gelu as gelu
+from jax.nn import glu as glu
+from jax.nn import hard_sigmoid as hard_sigmoid
+from jax.nn import hard_swish as hard_swish
+from jax.nn import hard_tanh as hard_tanh
 from jax.nn import initializers as initializers
 from jax.nn import leaky_relu as leaky_relu
+from jax.nn import log_sigmoid as log_sigmoid
 from jax.nn import log_softmax as log_softmax
+from jax.nn import mish as mish
 from jax.nn import relu as relu
+from jax.nn import relu6 as relu6
+from jax.nn import selu as selu
 from jax.nn import sigmoid as sigmoid
 from jax.nn import silu as silu
+from jax.nn import soft_sign as soft_sign
 from jax.nn import softmax as softmax
 from jax.nn import softplus as softplus
 from jax.numpy import tanh as tanh
 
 from fdl.core import Layer as Layer
 from fdl.core import Scope as Scope
+from fdl.core import Wrapper as Wrapper
 from fdl.nn._attention import AdditiveAttention as AdditiveAttention
 from fdl.nn._attention import MultiHeadAttention as MultiHeadAttention
 from fdl.nn._combine import Flatten as Flatten
@@ -30,6 +41,10 @@ from fdl.nn._embedding import Embedding as Embedding
 from fdl.nn._embedding import LearnedPositions as LearnedPositions
 from fdl.nn._embedding import SinusoidalPositions as SinusoidalPositions
 from fdl.nn._norm import BatchNorm as BatchNorm
+from fdl.nn._norm import GroupNorm as GroupNorm
+from fdl.nn._norm import InstanceNorm as InstanceNorm
+from fdl.nn._norm import LayerNorm as LayerNorm
+from fdl.nn._norm import RMSNorm as RMSNorm
 from fdl.nn._pool import AdaptiveAvgPool as AdaptiveAvgPool
 from fdl.nn._pool import AdaptiveMaxPool as AdaptiveMaxPool
 from fdl.nn._pool import AvgPool as AvgPool
@@ -45,3 +60,9 @@ from fdl.nn._recurrent import Recurrent as Recurrent
 from fdl.nn._summary import Summary as Summary
 from fdl.nn._summary import flops as flops
 from fdl.nn._summary import summary as summary
+from fdl.nn._tap import tap as tap
+from fdl.nn._tap import tap_gradients as tap_gradients
+from fdl.nn._wrap import Precision as Precision
+from fdl.nn._wrap import Remat as Remat
+from fdl.nn._wrap import SpectralNorm as SpectralNorm
+from fdl.nn._wrap import WeightNorm as WeightNorm

@@ -5,7 +5,6 @@ from fdl.ops._attention import attention as attention
 from fdl.ops._attention import attention_weights as attention_weights
 from fdl.ops._attention import length_mask as length_mask
 from fdl.ops._attention import masked_softmax as masked_softmax
-from fdl.ops._conv import Form as Form
 from fdl.ops._conv import conv as conv
 from fdl.ops._conv import conv_transpose as conv_transpose
 from fdl.ops._decode import Decoded as Decoded
@@ -14,6 +13,9 @@ from fdl.ops._decode import filter_logits as filter_logits
 from fdl.ops._decode import greedy_decode as greedy_decode
 from fdl.ops._decode import sample_decode as sample_decode
 from fdl.ops._forms import Form as Form
+from fdl.ops._moments import moments as moments
+from fdl.ops._moments import spread_mask as spread_mask
+from fdl.ops._moments import widened as widened
 from fdl.ops._pool import adaptive_avg_pool as adaptive_avg_pool
 from fdl.ops._pool import adaptive_max_pool as adaptive_max_pool
 from fdl.ops._pool import avg_pool as avg_pool

@@ -124,7 +124,7 @@ def test_a_plain_function_is_located_by_its_own_name():
         raise ValueError("odd")
 
     model = nn.Sequential(nn.Sequential(halve))
-    assert message(model.init, KEY, X) == "layer /sequential_0/halve: found inputs float32[2, 3]; expected inputs that it can take (odd)."
+    assert message(model.init, KEY, X) == "layer /sequential_0/halve_0: found inputs float32[2, 3]; expected inputs that it can take (odd)."
 
 
 def test_an_error_of_another_kind_passes_through():

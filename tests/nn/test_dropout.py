@@ -14,8 +14,8 @@ from fdl.core import FdlError
 KEY = jax.random.key(0)
 
 
-def drop(x, rate, key=KEY, train=True):
-    return nn.Dropout(rate).apply({}, {}, x, key=key, train=train)[0]
+def drop(x, rate, key=KEY, train=True, each="element"):
+    return nn.Dropout(rate, each).apply({}, {}, x, key=key, train=train)[0]
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.3, 0.5, 0.9])
@@ -79,6 +79,42 @@ def test_nan_is_dropped_too_and_leaves_no_trace():
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
 def test_the_dtype_is_kept(dtype):
     assert drop(jnp.ones(10, dtype), 0.3).dtype == dtype
+
+
+@pytest.mark.parametrize(("each", "axes"), [("channel", (1, 2)), ("example", (1, 2, 3))])
+def test_a_channel_or_an_example_is_dropped_as_a_whole(each, axes):
+    x = jnp.asarray(np.random.default_rng(0).uniform(1, 2, (200, 3, 4, 50)), jnp.float32)
+    y = drop(x, 0.3, each=each)
+    kept = y != 0
+    assert (kept.all(axes) == kept.any(axes)).all()
+    assert (jnp.where(kept, x / (1 - 0.3), 0) == y).all()
+    whole = kept.any(axes)
+    low, high = scipy.stats.binom.interval(1 - 1e-6, whole.size, 0.7)
+    assert low <= int(whole.sum()) <= high
+    assert len({mask.tobytes() for mask in np.asarray(whole)}) == (200 if each == "channel" else 2)
+
+
+def test_one_mask_serves_all_time_steps():
+    y = drop(jnp.ones((4, 7, 30)), 0.5, each="channel")
+    assert (y == y[:, :1]).all()
+    assert not (y[0] == y[1]).all()
+
+
+def test_stochastic_depth_leaves_the_shortcut():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(100, 3)), jnp.float32)
+    block = nn.Residual(nn.Sequential(jnp.sin, nn.Dropout(0.4, each="example")))
+    y, _ = block.apply({}, {}, x, key=KEY, train=True)
+    rest = abs(y - x).max(1)
+    assert 0 < (rest == 0).sum() < 100
+    assert jnp.where(rest[:, None] == 0, 0, abs(y - x - jnp.sin(x) / 0.6)).max() < 1e-6
+    assert (block.apply({}, {}, x)[0] == x + jnp.sin(x)).all()
+
+
+def test_another_kind_and_too_few_axes_are_refused():
+    with pytest.raises(FdlError, match=r"Dropout\(each\): found 'row'; expected 'element', 'channel' or 'example'"):
+        nn.Dropout(0.5, "row")
+    with pytest.raises(FdlError, match=r"no channel in 1 axes: expected \[batch, ..., channels\]"):
+        drop(jnp.ones(3), 0.5, each="channel")
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1, 1.5, float("nan")])

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from fdl import nn
 
@@ -17,14 +18,14 @@ def shape(*sizes, dtype=jnp.float32):
 def test_the_table_of_a_small_network_is_this():
     lines = str(nn.summary(SMALL, shape(2, 8, 8, 3))).splitlines()
     assert lines == [
-        "path         layer       output        params  bytes   FLOPs",
-        "------------------------------------------------------------",
-        "/conv_0      Conv        [2, 8, 8, 4]     112    448  28,160",
-        "/max_pool_0  MaxPool     [2, 4, 4, 4]       0      0     384",
-        "/flatten_0   Flatten     [2, 64]            0      0       0",
-        "/dense_0     Dense       [2, 10]          650  2,600   2,580",
-        "------------------------------------------------------------",
-        "total        Sequential  [2, 10]          762  3,048  31,636",
+        "path         layer       output        params  bytes   FLOPs  backward",
+        "----------------------------------------------------------------------",
+        "/conv_0      Conv        [2, 8, 8, 4]     112    448  28,160    55,808",
+        "/max_pool_0  MaxPool     [2, 4, 4, 4]       0      0     384     5,376",
+        "/flatten_0   Flatten     [2, 64]            0      0       0         0",
+        "/dense_0     Dense       [2, 10]          650  2,600   2,580     5,140",
+        "----------------------------------------------------------------------",
+        "total        Sequential  [2, 10]          762  3,048  31,636    67,348",
     ]
 
 
@@ -107,9 +108,89 @@ def test_nothing_is_allocated():
     assert not [a for a in jax.live_arrays() if id(a) not in before and a.size > 2]  # a key's two words at most
     assert (result.total.params, result.total.bytes) == (40_000 * 40_001, 4 * 40_000 * 40_001)
     assert result.total.flops == 2 * 40_000**2 + 40_000
-    assert str(result).splitlines()[2] == "/dense_0  Dense       [1, 40000]  1,600,040,000  6,400,160,000  3,200,040,000"
+    assert str(result).splitlines()[2] == "/dense_0  Dense       [1, 40000]  1,600,040,000  6,400,160,000  3,200,040,000  6,400,000,000"
 
 
 def test_dropout_is_counted_while_training_without_a_key():
     result = nn.summary(nn.Sequential(nn.Dropout(0.5)), shape(2, 8))
     assert result.total.flops >= 2 * 2 * 8  # a division and a choice for each element
+
+
+# The backward pass.
+
+
+@pytest.mark.parametrize("channels", [3, 16, 64], ids=["blocks", "canonical", "winograd"])
+def test_a_convolution_s_gradients_cost_twice_its_forward_pass_in_every_form(channels):
+    x, products = shape(2, 14, 14, channels), 2 * 2 * 14 * 14 * 64 * 9 * channels
+    bias = 2 * 14 * 14 * 64
+    for form in ("auto", "canonical", "lax"):
+        total = nn.summary(nn.Conv(64, 3, form=form), x).total
+        assert total.flops == products + bias
+        assert total.backward == 2 * products + bias  # of kernel and input, and the sum that is the bias's
+
+
+def test_zeros_between_strides_are_not_counted():
+    for form in ("canonical", "lax"):
+        total = nn.summary(nn.Conv(4, 2, 2, form=form, bias=False), shape(1, 8, 8, 3)).total
+        assert total.backward == 2 * total.flops == 2 * (2 * 4 * 4 * 4) * (2 * 2 * 3)
+
+
+def test_what_has_no_gradient_says_so():
+    def until(x):
+        return jax.lax.while_loop(lambda x: x.sum() < 10, lambda x: x + 1, x)
+
+    total = nn.summary(until, shape(3)).total
+    assert total.backward is None
+    assert str(nn.summary(until, shape(3))).splitlines()[-1].endswith("-")
+    assert nn.summary(lambda n: n + 1, shape(3, dtype=jnp.int32)).total.backward == 0
+
+
+def test_a_wrapper_is_shown_with_what_it_wraps():
+    model = nn.Sequential(nn.Remat(nn.WeightNorm(nn.Dense(4))))
+    assert [(row.path, row.layer, row.params) for row in nn.summary(model, shape(2, 3)).rows] == [
+        ("/dense_0", "Remat(WeightNorm(Dense))", 20)
+    ]
+
+
+# Any pure function.
+
+
+def mlp(params, x):
+    with jax.named_scope("hidden"):
+        x = jnp.tanh(x @ params["w"] + params["b"][None])
+    with jax.named_scope("head"):
+        with jax.named_scope("product"):
+            y = jax.jit(jnp.dot)(x, params["v"])
+        return y * 2.0
+
+
+MLP = {"w": shape(8, 16), "b": shape(16), "v": shape(16, 4)}
+
+
+def test_a_pure_function_has_a_row_for_each_named_scope():
+    assert str(nn.summary(mlp, MLP, shape(32, 8))).splitlines() == [
+        "path           layer  output    params  bytes   FLOPs  backward",
+        "---------------------------------------------------------------",
+        "/hidden        scope  [32, 16]     144    576   9,216    18,960",
+        "/head          scope  [32, 4]       64    256   4,224     8,320",
+        "/head/product  scope  [32, 4]       64    256   4,096     8,192",
+        "---------------------------------------------------------------",
+        "total          mlp    [32, 4]      208    832  13,440    27,280",
+    ]
+    assert nn.summary(mlp, MLP, shape(32, 8)).total.flops == nn.flops(mlp, MLP, shape(32, 8))
+
+
+def test_a_layer_s_apply_is_a_function_with_the_same_counts():
+    model, x = nn.Sequential(nn.Conv(4, 3), nn.relu, nn.Flatten(), nn.Sequential(nn.Dense(5), nn.tanh)), shape(2, 8, 8, 3)
+    params, state = jax.eval_shape(model.init, jax.random.key(0), x)
+    plain = nn.summary(lambda params, x: model.apply(params, state, x)[0], params, x)
+    layers = nn.summary(model, x)
+    counted = lambda rows: {row.path: (row.params, row.flops, row.backward) for row in rows if row.flops}
+    assert counted(plain.rows) == counted(layers.rows)
+    assert plain.total[3:] == layers.total[3:]
+
+
+def test_a_function_without_scopes_has_a_total_alone():
+    lines = str(nn.summary(lambda w, x: x @ w, shape(3, 4), shape(2, 3))).splitlines()
+    assert len(lines) == 3
+    assert lines[-1].split() == ["total", "<lambda>", "[2,", "4]", "12", "48", "48", "96"]

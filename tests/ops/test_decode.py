@@ -1,7 +1,5 @@
 """Decoding: brute force over every sequence of a tiny vocabulary, limits, and frequencies."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np

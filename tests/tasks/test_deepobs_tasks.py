@@ -157,11 +157,3 @@ def test_a_penalty_is_part_of_the_training_loss_and_of_the_measured_one(error):
     squares = sum(float(jnp.square(layer["kernel"]).sum()) for layer in params.values())
     assert abs(float(after["loss"] - before["loss"]) - 0.15 * squares) < 1e-6
     assert after["accuracy"] == before["accuracy"]
-
-
-def test_l2_chooses_by_name_and_adds_in_float32():
-    params = {"a": {"kernel": jnp.full((300,), 0.1, jnp.bfloat16), "bias": jnp.ones(3)}, "kernel": {"scale": jnp.full(2, 3.0)}}
-    assert abs(float(losses.L2(2.0)(params)) - 300 * float(jnp.bfloat16(0.1)) ** 2) < 1e-5
-    assert losses.L2(2.0)(params).dtype == jnp.float32
-    assert losses.L2(1.0, "scale")(params) == 9
-    assert losses.L2(1.0)({"bias": jnp.ones(2)}) == 0
