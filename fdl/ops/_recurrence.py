@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 Carry = TypeVar("Carry")
+CACHE = 2**19  # bytes of products: the half of a common second-level cache
 
 
 def recur(
@@ -61,7 +62,8 @@ def recur_with_weights(
 
     The transpose of a scanned step would add up the gradient of every matrix at each time step. Here a product
     `m_t = v_t U` is differentiated as `dm_t = dv_t U + e_t`, where `e = v dU` is one product for all time steps before
-    the tangent's loop; its transpose, `dU = v^T dm`, then comes after the gradient's loop. Nothing else is derived by
+    the tangent's loop; its transpose, `dU = v^T dm`, then comes after the gradient's loop. On CPU long sequences are
+    taken in pieces whose products stay in the cache. Nothing else is derived by
     hand, so that derivatives of every order and mode follow. Of a step itself only the outputs of `sigmoid` and `tanh`
     of this module are kept for the gradient's loop.
 
@@ -105,9 +107,27 @@ def recur_with_weights(
         along = {name: factors[name] @ tangents[0][name] for name in weights}
         return out, linear(*tangents[1:4], along)
 
-    taps = {name: jnp.zeros((*x.shape[:2], u.shape[1]), u.dtype) for name, u in weights.items()}
-    carry, outputs = run(weights, params, carry, project(x), keep, taps)
+    def piece(carry: Carry, now: tuple[Any, jax.Array]) -> tuple[Carry, jax.Array]:
+        keep, x = now
+        taps = {name: jnp.zeros((*x.shape[:2], u.shape[1]), u.dtype) for name, u in weights.items()}
+        return run(weights, params, carry, project(x), keep, taps)
+
+    size = _piece(len(x), x.shape[1] * sum(u.shape[1] * u.dtype.itemsize for u in weights.values()))
+    if size == len(x):
+        carry, outputs = piece(carry, (keep, x))
+    else:
+        pieces = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), (keep, x))
+        carry, outputs = jax.lax.scan(piece, carry, pieces, reverse=reverse)
+        outputs = outputs.reshape(len(x), *outputs.shape[2:])
     return carry, outputs.swapaxes(0, 1)
+
+
+def _piece(time: int, step_bytes: int) -> int:
+    """How many steps share one product: all, but on CPU, where it divides the time, what a core's own cache holds."""
+    if jax.default_backend() != "cpu":
+        return time
+    most = max(1, CACHE // step_bytes)
+    return next((size for size in range(min(most, time), most // 2, -1) if time % size == 0), time)
 
 
 def mask(valid: jax.Array, x: jax.Array) -> jax.Array:
