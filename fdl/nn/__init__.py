@@ -27,6 +27,11 @@ from fdl.core import Scope as Scope
 from fdl.core import Wrapper as Wrapper
 from fdl.nn._attention import AdditiveAttention as AdditiveAttention
 from fdl.nn._attention import MultiHeadAttention as MultiHeadAttention
+from fdl.nn._cells import GRU as GRU
+from fdl.nn._cells import LSTM as LSTM
+from fdl.nn._cells import MGU as MGU
+from fdl.nn._cells import RNN as RNN
+from fdl.nn._cells import Cell as Cell
 from fdl.nn._combine import Flatten as Flatten
 from fdl.nn._combine import Parallel as Parallel
 from fdl.nn._combine import Residual as Residual
@@ -40,6 +45,7 @@ from fdl.nn._dropout import Dropout as Dropout
 from fdl.nn._embedding import Embedding as Embedding
 from fdl.nn._embedding import LearnedPositions as LearnedPositions
 from fdl.nn._embedding import SinusoidalPositions as SinusoidalPositions
+from fdl.nn._linear_recurrent import LRU as LRU
 from fdl.nn._norm import BatchNorm as BatchNorm
 from fdl.nn._norm import GroupNorm as GroupNorm
 from fdl.nn._norm import InstanceNorm as InstanceNorm
@@ -52,11 +58,10 @@ from fdl.nn._pool import GlobalAvgPool as GlobalAvgPool
 from fdl.nn._pool import GlobalMaxPool as GlobalMaxPool
 from fdl.nn._pool import MaxPool as MaxPool
 from fdl.nn._pool import Upsample as Upsample
-from fdl.nn._recurrent import GRU as GRU
-from fdl.nn._recurrent import LSTM as LSTM
-from fdl.nn._recurrent import RNN as RNN
-from fdl.nn._recurrent import Cell as Cell
 from fdl.nn._recurrent import Recurrent as Recurrent
+from fdl.nn._recurrent import reset_carry as reset_carry
+from fdl.nn._stacked import Bidirectional as Bidirectional
+from fdl.nn._stacked import Stacked as Stacked
 from fdl.nn._summary import Summary as Summary
 from fdl.nn._summary import flops as flops
 from fdl.nn._summary import summary as summary
