@@ -19,14 +19,14 @@ from fdl.compare import space
 
 
 @optim.optimizer
-class SignMomentum(optim.Elementwise):
+class SignMomentum(optim.Leafwise):
     """The sign of an average of gradients (Bernstein et al. 2018, "signSGD", algorithm 2), whole."""
 
     lr: optim.Hyperparameter = 1e-3
     momentum: optim.Hyperparameter = 0.9
     slots = ("m",)
 
-    def rule(self, t, g, m):
+    def rule(self, t, g, p, m):
         m = self.momentum * m + (1 - self.momentum) * g
         return -self.lr * jnp.sign(m), m
 

@@ -126,7 +126,7 @@ class Worker:
             segment(task.evaluate_every * len(jobs))
         assert progress is not None
         if jobs[0].phase == "final":
-            note(task.steps, "test", trainer.test(progress), np.zeros(len(whole), bool))
+            note(task.steps, "test", trainer.test(optimizers, progress), np.zeros(len(whole), bool))
         at = np.asarray(progress.diverged_at)
         records = [_record(job, int(d) or None, c) for job, d, c in zip(jobs, at, curves)]
         host = jax.tree.map(np.asarray, progress) if end < task.steps else None

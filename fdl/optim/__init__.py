@@ -1,12 +1,15 @@
 """Optimizers, one a file, each derived from its paper: `from fdl import optim`."""
 
-from fdl.optim._base import Elementwise as Elementwise
 from fdl.optim._base import Hyperparameter as Hyperparameter
+from fdl.optim._base import Leafwise as Leafwise
+from fdl.optim._base import Objective as Objective
 from fdl.optim._base import Optimizer as Optimizer
 from fdl.optim._base import apply_updates as apply_updates
+from fdl.optim._base import evaluation_params as evaluation_params
 from fdl.optim._base import optimizer as optimizer
 from fdl.optim._base import safe_sqrt as safe_sqrt
 from fdl.optim._base import static as static
+from fdl.optim._base import step as step
 from fdl.optim._optax import as_pytree as as_pytree
 from fdl.optim._optax import from_optax as from_optax
 from fdl.optim.adadelta import Adadelta as Adadelta

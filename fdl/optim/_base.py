@@ -1,6 +1,7 @@
 """What every optimizer shares: hyperparameters as pytree leaves, a rule for one array, schedules, dtypes."""
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, dataclass_transform
@@ -13,6 +14,9 @@ from fdl.core import FdlError
 Tree = Any
 Hyperparameter = Any
 """A number, an array (traced or mapped), or a schedule: a pytree that is callable on the step count."""
+
+Objective = Callable[[Tree], jax.Array]
+"""One batch's loss as a function of the parameters."""
 
 C = TypeVar("C", bound=type)
 
@@ -50,7 +54,16 @@ class Optimizer:
     """An optimizer: `init(params)` gives its state, `update(grads, state, params)` the updates and the next state.
 
     Iterating gives `(init, update)`, so it can stand in `optax.chain` and wherever optax takes a transformation.
+
+    Some rules need more than a gradient: `update` takes the loss as `value=`, and as `objective=` the loss of the same batch
+    as a function of the parameters, from which JAX derives second gradients and Hessian-vector products. Some are to be
+    measured at other parameters than those they train: `evaluation_params`. `step` does all of it.
     """
+
+    @property
+    def gradients_per_step(self) -> float:
+        """What a step costs in gradients of one batch, the one it is given included; `fdl compare` gives equal budgets of them."""
+        return 1
 
     def __post_init__(self) -> None:
         """Raises `FdlError` where a learning rate is a number that is not positive and finite."""
@@ -67,9 +80,23 @@ class Optimizer:
         """The state before the first step, for parameters of these shapes and dtypes."""
         raise NotImplementedError
 
-    def update(self, grads: Tree, state: Tree, params: Tree | None = None) -> tuple[Tree, Tree]:
-        """What to add to the parameters, and the next state."""
+    def update(
+        self, grads: Tree, state: Tree, params: Tree | None = None, *, value: Any = None, objective: Objective | None = None
+    ) -> tuple[Tree, Tree]:
+        """What to add to the parameters, and the next state.
+
+        Args:
+            grads: the gradient of one batch's loss, a tree like the parameters.
+            state: as from `init` or the step before.
+            params: where the gradient was taken; some rules do without.
+            value: the loss there, a scalar.
+            objective: the batch's loss as a function of the parameters.
+        """
         raise NotImplementedError
+
+    def evaluation_params(self, state: Tree, params: Tree) -> Tree:
+        """The parameters to measure and to keep; those that are trained, unless the rule says otherwise."""
+        return params
 
     def at(self, step: jax.Array) -> Any:
         """This optimizer with every schedule replaced by its value at `step`, counted from 0."""
@@ -81,40 +108,50 @@ class Optimizer:
         return iter((self.init, self.update))
 
 
-class Elementwise(Optimizer):
-    """An optimizer whose rule is the same for every array, written as in its paper.
+class Leafwise(Optimizer):
+    """An optimizer whose rule is the same for every array, written for one as in its paper.
 
     A subclass names its state in `slots` and writes `rule`. Arithmetic and state are in float32 at least, hyperparameters
     in the same dtype whether they are constants or traced, and the update is cast to the parameter's dtype.
     """
 
     slots: tuple[str, ...] = ()
+    """Names of the state that each array has; a slot holds an array or a pytree of arrays."""
 
-    def start(self, param: jax.Array) -> tuple[jax.Array, ...]:
+    def start(self, p: jax.Array) -> tuple[Any, ...]:
         """The slots' first values for one parameter array: zeros."""
-        return (jnp.zeros_like(param),) * len(self.slots)
+        return (jnp.zeros_like(p),) * len(self.slots)
 
-    def rule(self, t: jax.Array, g: jax.Array, *slots: jax.Array) -> tuple[jax.Array, ...]:
-        """One array's update followed by its new slots; `t` counts steps from 1, `g` is the gradient."""
+    def rule(self, t: jax.Array, g: jax.Array, p: Any, *slots: Any) -> tuple[Any, ...]:
+        """One array's update followed by its new slots.
+
+        Args:
+            t: counts steps from 1, in the dtype of `g`.
+            g: the gradient, in float32 at least.
+            p: the parameters, likewise; `None` where `update` was not given any.
+            slots: as `start` or the step before made them.
+        """
         raise NotImplementedError
 
     def init(self, params: Tree) -> Tree:
         tree: Any
         leaves, tree = jax.tree.flatten(params)
-        columns = _columns([_cast(self, p).start(jnp.zeros_like(p, dtype=_wide(p))) for p in leaves], len(self.slots))
+        columns = _columns([_cast(self, p).start(p.astype(_wide(p))) for p in leaves], len(self.slots))
         return {"step": jnp.zeros((), jnp.int32), **{name: tree.unflatten(c) for name, c in zip(self.slots, columns)}}
 
-    def update(self, grads: Tree, state: Tree, params: Tree | None = None) -> tuple[Tree, Tree]:
+    def update(
+        self, grads: Tree, state: Tree, params: Tree | None = None, *, value: Any = None, objective: Objective | None = None
+    ) -> tuple[Tree, Tree]:
         now, t = self.at(state["step"]), state["step"] + 1
         tree: Any
         leaves, tree = jax.tree.flatten(grads)
-        likes = leaves if params is None else tree.flatten_up_to(params)
+        likes = [None] * len(leaves) if params is None else tree.flatten_up_to(params)
         slots = [tree.flatten_up_to(state[name]) for name in self.slots]
         out = []
-        for g, like, *s in zip(leaves, likes, *slots):
+        for g, p, *s in zip(leaves, likes, *slots):
             wide = _wide(g)
-            step, *new = _cast(now, g).rule(t.astype(wide), g.astype(wide), *s)
-            out.append((step.astype(like.dtype), *new))
+            step, *new = _cast(now, g).rule(t.astype(wide), g.astype(wide), None if p is None else p.astype(wide), *s)
+            out.append((step.astype((g if p is None else p).dtype), *new))
         updates, *columns = _columns(out, 1 + len(self.slots))
         return tree.unflatten(updates), {"step": t, **{name: tree.unflatten(c) for name, c in zip(self.slots, columns)}}
 
@@ -146,3 +183,40 @@ def safe_sqrt(x: jax.Array) -> jax.Array:
 def apply_updates(params: Tree, updates: Tree) -> Tree:
     """`params + updates`, leaf by leaf, in the parameters' dtypes."""
     return jax.tree.map(lambda p, u: p + u.astype(p.dtype), params, updates)
+
+
+def step(
+    optimizer: Any, grads: Tree, state: Tree, params: Tree, *, value: Any = None, objective: Objective | None = None
+) -> tuple[Tree, Tree]:
+    """The next parameters and state, by any optimizer: fdl's, optax's or one of your own with `init` and `update`.
+
+    Args:
+        optimizer: told as much of the loss as its `update` takes by keyword: `value` and `objective`, and by optax's names
+            `value`, `grad`, `value_fn` and `obj_fn`.
+        grads, state, params, value, objective: as `Optimizer.update` takes them.
+    """
+    known = {"value": value, "objective": objective, "grad": grads, "value_fn": objective, "obj_fn": objective}
+    known = {name: what for name, what in known.items() if what is not None}
+    updates, state = optimizer.update(grads, state, params, **accepted(optimizer.update, known))
+    return apply_updates(params, updates), state
+
+
+def accepted(function: Callable[..., Any], known: dict[str, Any]) -> dict[str, Any]:
+    """What of `known` a function takes by keyword."""
+    takes = inspect.signature(function).parameters
+    everything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
+    return {name: what for name, what in known.items() if name in takes or everything}
+
+
+def evaluation_params(optimizer: Any, state: Tree, params: Tree) -> Tree:
+    """The parameters to measure and to keep after training with any optimizer; `params` unless it says otherwise."""
+    own = getattr(optimizer, "evaluation_params", None)
+    return params if own is None else own(state, params)
+
+
+def needed(optimizer: Optimizer, name: str, given: Any) -> Any:
+    """`given`, or an `FdlError` that says how an optimizer gets what it needs beside the gradient."""
+    if given is None:
+        call = f"optim.step(optimizer, grads, state, params, {name}=...), as fdl's training does"
+        raise FdlError(f"{type(optimizer).__name__}.update", f"no {name}", f"{name}= by keyword", call)
+    return given

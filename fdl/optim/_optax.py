@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from fdl.core import FdlError
-from fdl.optim._base import Optimizer, Tree
+from fdl.optim._base import Optimizer, Tree, accepted, evaluation_params
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -21,8 +21,9 @@ class Optax(Optimizer):
     def init(self, params: Tree) -> Tree:
         return self.factory(**self.hyperparameters).init(params)
 
-    def update(self, grads: Tree, state: Tree, params: Tree | None = None) -> tuple[Tree, Tree]:
-        return self.factory(**self.hyperparameters).update(grads, state, params)
+    def update(self, grads: Tree, state: Tree, params: Tree | None = None, **told: Any) -> tuple[Tree, Tree]:
+        update = self.factory(**self.hyperparameters).update
+        return update(grads, state, params, **accepted(update, told))
 
     def at(self, step: jax.Array) -> "Optax":
         return Optax(self.factory, {n: v(step) if callable(v) else v for n, v in self.hyperparameters.items()})
@@ -71,8 +72,15 @@ class Fixed(Optimizer):
     def init(self, params: Tree) -> Tree:
         return self.optimizer.init(params)
 
-    def update(self, grads: Tree, state: Tree, params: Tree | None = None) -> tuple[Tree, Tree]:
-        return self.optimizer.update(grads, state, params)
+    def update(self, grads: Tree, state: Tree, params: Tree | None = None, **told: Any) -> tuple[Tree, Tree]:
+        return self.optimizer.update(grads, state, params, **accepted(self.optimizer.update, told))
+
+    @property
+    def gradients_per_step(self) -> float:
+        return getattr(self.optimizer, "gradients_per_step", 1)
+
+    def evaluation_params(self, state: Tree, params: Tree) -> Tree:
+        return evaluation_params(self.optimizer, state, params)
 
 
 def as_pytree(optimizer: Any) -> Any:

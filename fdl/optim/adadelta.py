@@ -1,8 +1,8 @@
-from fdl.optim._base import Elementwise, Hyperparameter, optimizer, safe_sqrt
+from fdl.optim._base import Hyperparameter, Leafwise, optimizer, safe_sqrt
 
 
 @optimizer
-class Adadelta(Elementwise):
+class Adadelta(Leafwise):
     r"""Adagrad with a window, and steps in the units of the parameters.
 
     $$E_t = \rho E_{t-1} + (1 - \rho) g_t^2, \qquad
@@ -25,7 +25,7 @@ class Adadelta(Elementwise):
     eps: Hyperparameter = 1e-6
     slots = ("E", "D")
 
-    def rule(self, t, g, E, D):
+    def rule(self, t, g, p, E, D):
         E = self.rho * E + (1 - self.rho) * g**2
         d = safe_sqrt(D + self.eps) / safe_sqrt(E + self.eps) * g
         D = self.rho * D + (1 - self.rho) * d**2

@@ -1,10 +1,10 @@
 import jax.numpy as jnp
 
-from fdl.optim._base import Elementwise, Hyperparameter, optimizer, safe_sqrt, static
+from fdl.optim._base import Hyperparameter, Leafwise, optimizer, safe_sqrt, static
 
 
 @optimizer
-class Adagrad(Elementwise):
+class Adagrad(Leafwise):
     r"""Adaptive gradient: each coordinate's rate falls with the squared gradients that it has seen.
 
     $$G_t = G_{t-1} + g_t^2, \qquad \theta_t = \theta_{t-1} - \mathrm{lr}\, g_t / (\sqrt{G_t} + \epsilon)$$
@@ -26,10 +26,10 @@ class Adagrad(Elementwise):
     eps_in_sqrt: bool = static(default=False)
     slots = ("G",)
 
-    def start(self, param):
-        return (jnp.full_like(param, self.initial_accumulator),)
+    def start(self, p):
+        return (jnp.full_like(p, self.initial_accumulator),)
 
-    def rule(self, t, g, G):
+    def rule(self, t, g, p, G):
         G = G + g**2
         root = safe_sqrt(G + self.eps) if self.eps_in_sqrt else safe_sqrt(G) + self.eps
         return -self.lr * g / root, G

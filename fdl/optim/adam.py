@@ -1,8 +1,8 @@
-from fdl.optim._base import Elementwise, Hyperparameter, optimizer, safe_sqrt
+from fdl.optim._base import Hyperparameter, Leafwise, optimizer, safe_sqrt
 
 
 @optimizer
-class Adam(Elementwise):
+class Adam(Leafwise):
     r"""Adaptive moment estimation.
 
     $$m_t = \beta_1 m_{t-1} + (1 - \beta_1) g_t, \qquad v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2$$
@@ -25,7 +25,7 @@ class Adam(Elementwise):
     eps: Hyperparameter = 1e-8
     slots = ("m", "v")
 
-    def rule(self, t, g, m, v):
+    def rule(self, t, g, p, m, v):
         m = self.b1 * m + (1 - self.b1) * g
         v = self.b2 * v + (1 - self.b2) * g**2
         m_hat = m / (1 - self.b1**t)

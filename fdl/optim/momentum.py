@@ -1,8 +1,8 @@
-from fdl.optim._base import Elementwise, Hyperparameter, optimizer, static
+from fdl.optim._base import Hyperparameter, Leafwise, optimizer, static
 
 
 @optimizer
-class Momentum(Elementwise):
+class Momentum(Leafwise):
     r"""Gradient descent with heavy-ball or Nesterov momentum.
 
     $$b_t = \mu b_{t-1} + g_t, \qquad \theta_t = \theta_{t-1} - \mathrm{lr}\, b_t$$
@@ -25,6 +25,6 @@ class Momentum(Elementwise):
     nesterov: bool = static(default=False)
     slots = ("b",)
 
-    def rule(self, t, g, b):
+    def rule(self, t, g, p, b):
         b = self.momentum * b + g
         return -self.lr * (g + self.momentum * b if self.nesterov else b), b

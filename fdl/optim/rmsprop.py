@@ -1,8 +1,8 @@
-from fdl.optim._base import Elementwise, Hyperparameter, optimizer, safe_sqrt, static
+from fdl.optim._base import Hyperparameter, Leafwise, optimizer, safe_sqrt, static
 
 
 @optimizer
-class RMSProp(Elementwise):
+class RMSProp(Leafwise):
     r"""Divides the gradient by a running average of its magnitude.
 
     $$v_t = \rho v_{t-1} + (1 - \rho) g_t^2, \qquad \theta_t = \theta_{t-1} - \mathrm{lr}\, g_t / (\sqrt{v_t} + \epsilon)$$
@@ -24,7 +24,7 @@ class RMSProp(Elementwise):
     eps_in_sqrt: bool = static(default=False)
     slots = ("v",)
 
-    def rule(self, t, g, v):
+    def rule(self, t, g, p, v):
         v = self.decay * v + (1 - self.decay) * g**2
         root = safe_sqrt(v + self.eps) if self.eps_in_sqrt else safe_sqrt(v) + self.eps
         return -self.lr * g / root, v

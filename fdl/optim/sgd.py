@@ -1,8 +1,8 @@
-from fdl.optim._base import Elementwise, Hyperparameter, optimizer
+from fdl.optim._base import Hyperparameter, Leafwise, optimizer
 
 
 @optimizer
-class SGD(Elementwise):
+class SGD(Leafwise):
     r"""Stochastic gradient descent.
 
     $$\theta_t = \theta_{t-1} - \mathrm{lr}\, g_t$$
@@ -16,5 +16,5 @@ class SGD(Elementwise):
 
     lr: Hyperparameter = 1e-2
 
-    def rule(self, t, g):
+    def rule(self, t, g, p):
         return (-self.lr * g,)

@@ -21,13 +21,15 @@ class Fit:
     """A finished run.
 
     Attributes:
-        progress: final parameters, state and optimizer state, and the step at which it diverged, 0 if it did not.
+        progress: where it ended: parameters, state, optimizer state, and the step at which it diverged, 0 if it did not.
+        params: the parameters to keep, by `optim.evaluation_params`.
         curves: `curves[split, metric]` is `[(step, value), ...]`.
         test: loss and metrics on the test split.
         seconds: what training took, without compilation.
     """
 
     progress: Progress
+    params: Any
     curves: Curves
     test: dict[str, float]
     seconds: float
@@ -71,8 +73,9 @@ def fit(task: Trainable, optimizer: Any, seed: int = 0, *, title: str = "Trainin
             note = "".join(f", {metric} {float(value[0]):.4f}" for metric, value in measured["validation"].items())
             bars.update(bar, completed=step, note=note)
         seconds = time.perf_counter() - begun
-    test = {metric: float(value[0]) for metric, value in trainer.test(progress).items()}
-    return Fit(jax.tree.map(lambda a: a[0], progress), curves, test, seconds)
+    test = {metric: float(value[0]) for metric, value in trainer.test([optimizer], progress).items()}
+    progress, params = jax.tree.map(lambda a: a[0], (progress, trainer.evaluation_params([optimizer], progress)))
+    return Fit(progress, params, curves, test, seconds)
 
 
 def save(fit: Fit, folder: Path, about: dict[str, Any]) -> None:
@@ -82,7 +85,7 @@ def save(fit: Fit, folder: Path, about: dict[str, Any]) -> None:
         fit: the run; `folder` exists.
         about: task, optimizer and seed, as JSON values; kept in both files.
     """
-    arrays = jax.tree.map(np.asarray, {"params": fit.progress.params, "state": fit.progress.state})
+    arrays = jax.tree.map(np.asarray, {"params": fit.params, "state": fit.progress.state})
     save_arrays(folder / "params.safetensors", arrays, about)
     curves = [{"split": split, "metric": metric, "values": curve} for (split, metric), curve in fit.curves.items()]
     record = {**about, "diverged_at": int(fit.progress.diverged_at) or None, "test": fit.test, "seconds": fit.seconds, "curves": curves}

@@ -89,10 +89,11 @@ def advance(
         batch = jax.tree.map(lambda a: a[index], split)
         step_key = jax.random.fold_in(fold(key, "steps"), now.step)
         (loss, state), grads = jax.value_and_grad(task.loss, has_aux=True)(now.params, now.state, batch, step_key)
-        updates, optimizer_state = optimizer.update(grads, now.optimizer_state, now.params)
+        objective = lambda params: task.loss(params, now.state, batch, step_key)[0]
+        params, optimizer_state = optim.step(optimizer, grads, now.optimizer_state, now.params, value=loss, objective=objective)
         count = now.step + 1
         diverged_at = jnp.where(jnp.isfinite(loss) | (now.diverged_at > 0), now.diverged_at, count)
-        new = Progress(optim.apply_updates(now.params, updates), state, optimizer_state, count, diverged_at)
+        new = Progress(params, state, optimizer_state, count, diverged_at)
         frozen = jax.tree.map(lambda n, o: jnp.where(diverged_at == 0, n, o), new, now)
         return frozen._replace(step=count, diverged_at=diverged_at), loss
 
@@ -120,7 +121,8 @@ def segment(task: Trainable, steps: int, optimizer: Any, key: jax.Array, arrays:
     """
     indices = batches(task, steps, key, examples(arrays["train"]), progress.step)
     progress, loss = advance(task, optimizer, key, indices, arrays["train"], progress)
-    diverged_at, measured = assess(task, progress.params, progress.state, progress.step, progress.diverged_at, arrays["validation"])
+    params = optim.evaluation_params(optimizer, progress.optimizer_state, progress.params)
+    diverged_at, measured = assess(task, params, progress.state, progress.step, progress.diverged_at, arrays["validation"])
     return progress._replace(diverged_at=diverged_at), {"train": {"loss": loss}, "validation": measured}
 
 

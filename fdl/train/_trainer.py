@@ -95,6 +95,10 @@ class Trainer:
         return self._program(partial(assess, self.task), (0, 0, 0, 0, None))
 
     @cached_property
+    def _evaluation(self) -> Any:
+        return self._program(lambda optimizer, now: optim.evaluation_params(optimizer, now.optimizer_state, now.params), (0, 0))
+
+    @cached_property
     def _test(self) -> Any:
         return self._program(partial(evaluate, self.task), (0, 0, None))
 
@@ -143,7 +147,8 @@ class Trainer:
         for step in range(first, (until or self.task.steps) - every + 1, every):
             indices = self._drawn(tuple(seeds), step)
             progress, loss = program(stacked, keys, indices, self.arrays["train"], progress)
-            diverged_at, measured = self._assess(*progress[:2], progress.step, progress.diverged_at, self.arrays["validation"])
+            params = self._evaluated(stacked, progress)
+            diverged_at, measured = self._assess(params, progress.state, progress.step, progress.diverged_at, self.arrays["validation"])
             progress = progress._replace(diverged_at=diverged_at)
             yield progress, jax.tree.map(np.asarray, {"train": {"loss": loss}, "validation": measured})
 
@@ -159,9 +164,17 @@ class Trainer:
             times.append(time.perf_counter() - begun)
         return min(times) / self.task.evaluate_every
 
-    def test(self, progress: Progress) -> dict[str, np.ndarray]:
+    def test(self, optimizers: Sequence[Any], progress: Progress) -> dict[str, np.ndarray]:
         """The task's metrics on the test split, by run."""
-        return jax.tree.map(np.asarray, self._test(progress.params, progress.state, self.arrays["test"]))
+        return jax.tree.map(np.asarray, self._test(self.evaluation_params(optimizers, progress), progress.state, self.arrays["test"]))
+
+    def evaluation_params(self, optimizers: Sequence[Any], progress: Progress) -> Any:
+        """The parameters to measure and to keep, by run: `optim.evaluation_params`."""
+        return self._evaluated(self._place(stack(optimizers), TRIALS), progress)
+
+    def _evaluated(self, optimizers: Any, progress: Progress) -> Any:
+        own = getattr(type(optimizers), "evaluation_params", None) not in (None, optim.Optimizer.evaluation_params)
+        return self._evaluation(optimizers, progress) if own else progress.params
 
 
 def stack(optimizers: Sequence[Any]) -> Any:
