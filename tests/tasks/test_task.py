@@ -55,7 +55,7 @@ def test_tuned_adam_reaches_the_accuracy_that_the_documentation_states(name, lr,
     def accuracy(seed):
         for progress, _ in trainer.run(program, [optim.Adam(lr=lr)], [seed]):
             pass
-        return trainer.test(progress)["accuracy"][0]
+        return trainer.test([optim.Adam(lr=lr)], progress)["accuracy"][0]
 
     with ThreadPoolExecutor(2) as pool:
         values = list(pool.map(accuracy, range(1000, 1010)))

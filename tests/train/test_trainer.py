@@ -9,6 +9,7 @@ import pytest
 from small import small_task
 
 from fdl import data, nn, optim, train
+from fdl.core import fold
 from fdl.core._io import load_arrays
 
 TASK = small_task()
@@ -22,7 +23,7 @@ def test_the_trainer_runs_what_the_pure_function_runs():
     np.testing.assert_allclose(measured["validation"]["loss"][0], curves["validation"]["loss"][-1], rtol=1e-6)  # measured 0
     for a, b in zip(jax.tree.leaves(progress.params), jax.tree.leaves(pure.params)):
         np.testing.assert_allclose(a[0], b, atol=1e-6)  # measured 0
-    tested = trainer.test(progress)
+    tested = trainer.test([optim.Adam(lr=0.03)], progress)
     split = train.device_arrays(TASK.dataset, "test")["test"]
     np.testing.assert_allclose(tested["loss"][0], TASK.measure(pure.params, pure.state, split)["loss"], rtol=1e-6)  # measured 0
 
@@ -54,7 +55,7 @@ def test_devices_that_share_a_chunk_train_what_one_does(model):
         *_, (progress, measured) = trainer.run(program, optimizers, seeds)
         exchanged = {name for name in ("all-reduce", "all-gather", "collective-permute", "all-to-all") if name in program.as_text()}
         assert not exchanged, "trials are independent"
-        return progress.params, measured, trainer.test(progress)
+        return progress.params, measured, trainer.test(optimizers, progress)
 
     one, four = end(1), end(4)
     assert len(jax.tree.leaves(four[0])[0].sharding.device_set) == 4
@@ -67,6 +68,46 @@ def test_structure_is_what_a_program_is_compiled_for():
     program = trainer.compile([optim.Momentum()])
     with pytest.raises(TypeError):
         next(trainer.run(program, [optim.Momentum(nesterov=True)], [0]))
+
+
+@optim.optimizer
+class Start(optim.Optimizer):
+    """Descends along a gradient taken a step ahead, by the loss; to be measured where it started."""
+
+    lr: optim.Hyperparameter = 0.1
+
+    def init(self, params):
+        return params
+
+    def update(self, grads, state, params=None, *, value=None, objective=None):
+        ahead = jax.grad(objective)(jax.tree.map(lambda p, g: p - self.lr * g, params, grads))
+        return jax.tree.map(lambda g: -self.lr * value * g, ahead), state
+
+    def evaluation_params(self, state, params):
+        return state
+
+
+def test_an_optimizer_gets_loss_and_objective_and_is_measured_where_it_says():
+    def by_hand(params, batch):
+        value, grads = jax.value_and_grad(lambda p: TASK.loss(p, {}, batch, jax.random.key(0))[0])(params)
+        ahead = jax.grad(lambda p: TASK.loss(p, {}, batch, jax.random.key(0))[0])(jax.tree.map(lambda p, g: p - 0.1 * g, params, grads))
+        return jax.tree.map(lambda p, g: p - 0.1 * value * g, params, ahead)
+
+    arrays = train.device_arrays(TASK.dataset, "train", "test")
+    first, *_ = TASK.init(fold(jax.random.key(5), "init"))
+    trainer = train.Trainer(TASK)
+    indices = trainer._drawn((5,), 0)[0]
+    want = first
+    for index in indices:
+        want = by_hand(want, jax.tree.map(lambda a, index=index: a[index], arrays["train"]))
+    progress, measured = next(trainer.run(trainer.compile([Start()]), [Start()], [5]))
+    for a, b in zip(jax.tree.leaves(progress.params), jax.tree.leaves(want)):
+        np.testing.assert_allclose(a[0], b, atol=1e-6)  # measured 3e-8
+    for a, b in zip(jax.tree.leaves(trainer.evaluation_params([Start()], progress)), jax.tree.leaves(first)):
+        np.testing.assert_array_equal(a[0], b)
+    untrained = TASK.measure(first, {}, arrays["test"])["loss"]
+    np.testing.assert_allclose(trainer.test([Start()], progress)["loss"][0], untrained, rtol=1e-6)  # measured 0
+    assert measured["validation"]["loss"].shape == (1,)
 
 
 def test_a_fit_is_saved_whole(tmp_path):
