@@ -36,7 +36,7 @@ def conv_by_groups(x: jax.Array, kernel: jax.Array, groups: int, form: Form, ste
     *window, inputs, features = kernel.shape
     if form == "shifts" and inputs > 1:
         raise ValueError(f"no shifts form of {inputs} channels in each group: it is for depthwise convolutions")
-    if form == "shifts" or (form == "auto" and inputs == 1 and math.prod(window) <= FEW_TAPS):
+    if form == "shifts" or (form == "auto" and inputs == 1 and features == groups and math.prod(window) <= FEW_TAPS):
         return _shifts(x, kernel, steps)
     outputs = features // groups
     size = next(n for n in range(1, groups + 1) if groups % n == 0 and (n == groups or n * min(inputs, outputs) >= BUNDLE))
