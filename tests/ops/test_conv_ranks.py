@@ -63,7 +63,9 @@ FIRST = lambda t: t.movedim(-1, 1)  # channels
 KERNELS = lambda t: t.movedim(-1, 0).movedim(-1, 1)  # [..., in, out] to [out, in, ...]
 
 
-@pytest.mark.parametrize(("rank", "groups", "strides", "dilation"), [(1, 1, 2, 1), (1, 2, 1, 2), (2, 2, 2, 1), (2, 4, 1, 1), (3, 1, 2, 1), (3, 2, 1, 1)])
+@pytest.mark.parametrize(
+    ("rank", "groups", "strides", "dilation"), [(1, 1, 2, 1), (1, 2, 1, 2), (2, 2, 2, 1), (2, 4, 1, 1), (3, 1, 2, 1), (3, 2, 1, 1)]
+)
 def test_pytorch_agrees_on_convolutions(float64, torch, error, rank, groups, strides, dilation):
     x, w = arrays(rank, groups)
     b = np.linspace(-1, 1, FEATURES)
