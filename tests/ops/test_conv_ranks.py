@@ -31,10 +31,10 @@ def with_gradients(f):
 
 
 def grid():
-    """Rank x groups with two of four (strides, dilation, padding) each."""
+    """Rank x groups with one or two of four (strides, dilation, padding) each; two axes and one group have tests of their own."""
     steps = [(1, 1, "SAME"), (2, 1, "SAME"), (1, 2, "VALID"), (2, 1, PADDING)]
     cases = list(itertools.product((1, 2, 3), (1, 2, 4)))
-    return [(*case, *steps[(i + j) % 4]) for i, case in enumerate(cases) for j in (0, 2) if case != (2, 1)]  # it has its own tests
+    return [(*case, *steps[(i + j) % 4]) for i, case in enumerate(cases) for j in ((0, 2) if case[0] < 3 else (0,)) if case != (2, 1)]
 
 
 def fitting(padding, rank):
@@ -48,7 +48,7 @@ def test_every_rank_and_any_groups_have_the_values_and_gradients_of_lax(float64,
     conv = lambda form: lambda x, w: ops.conv(x, w, strides, fitting(padding, rank), dilation, groups, form)
     x, w = arrays(rank, groups, CHANNELS if groups == 4 else FEATURES)  # depthwise: by shifts
     got, want = jax.jit(lambda *a: [with_gradients(conv(form))(*a) for form in ("auto", "lax")])(x, w)
-    assert error(got, want) < 5e-15  # measured 4e-16
+    assert error(got, want) < 5e-15  # measured 9e-16
 
 
 def torch_way(torch, function, arrays, to_torch):
@@ -72,7 +72,7 @@ def test_pytorch_agrees_on_convolutions(float64, torch, error, rank, groups, str
     function = getattr(torch.nn.functional, f"conv{rank}d")
     want = torch_way(torch, lambda x, w, b: function(x, w, b, strides, 1, dilation, groups), (x, w, b), (FIRST, KERNELS, lambda b: b))
     conv = lambda x, w, b: ops.conv(x, w, strides, [(1, 1)] * rank, dilation, groups) + b.reshape(*[1] * (rank + 1), -1)
-    assert error(jax.jit(with_gradients(conv))(x, w, b), want) < 1e-14  # measured 1e-15
+    assert error(jax.jit(with_gradients(conv))(x, w, b), want) < 1e-14  # measured 2e-15
 
 
 def exchanged(groups):
@@ -100,7 +100,7 @@ def test_pytorch_agrees_on_transposed_convolutions(float64, torch, error, rank, 
     want = torch_way(torch, reference, (x, w, b), (FIRST, exchanged(groups), lambda b: b))
     conv = lambda x, w, b: ops.conv_transpose(x, w, strides, [(padding, padding)] * rank, dilation, groups, more)
     got = jax.jit(with_gradients(lambda x, w, b: conv(x, w, b) + b.reshape(*[1] * (rank + 1), -1)))(x, w, b)
-    assert error(got, want) < 1e-14  # measured 1e-15
+    assert error(got, want) < 1e-14  # measured 2e-15
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
@@ -112,7 +112,7 @@ def test_lax_agrees_on_transposed_convolutions_by_name_of_padding(float64, error
     steps = [tuple(np.broadcast_to(a, rank).tolist()) for a in (strides, dilation)]
     reference = lambda x, w: jax.lax.conv_transpose(x, jnp.flip(w, range(rank)), steps[0], padding, steps[1], numbers)
     got, want = jax.jit(lambda *a: [reference(*a), ops.conv_transpose(*a, strides, padding, dilation)])(x, w)
-    assert error(got, want) < 5e-15  # measured 3e-16
+    assert error(got, want) < 5e-15  # measured 0
 
 
 @pytest.mark.parametrize(("rank", "groups", "padding"), [(1, 2, "SAME"), (2, 1, "VALID"), (2, 4, ((1, 0), (0, 1)))])
@@ -123,7 +123,7 @@ def test_the_transposed_convolution_is_the_transpose(float64, error, rank, group
     z = draw(2, *y.shape)
     back = w.reshape(*w.shape[:-1], groups, -1).swapaxes(-3, -1)  # [..., F / groups, groups, C / groups]
     forward = jax.jit(lambda z: ops.conv(z, back.reshape(*w.shape[:-2], FEATURES // groups, -1), 2, padding, 1, groups, "lax"))(z)
-    assert error(np.vdot(forward, x), np.vdot(z, y)) < 1e-13  # measured 2e-15
+    assert error(np.vdot(forward, x), np.vdot(z, y)) < 2e-13  # measured 2e-14
 
 
 @pytest.mark.parametrize(("mode", "name"), [("CIRCULAR", "circular"), ("REFLECT", "reflect")])
@@ -134,7 +134,7 @@ def test_modes_of_padding_are_those_of_pytorch(float64, torch, error, mode, name
     function = getattr(torch.nn.functional, f"conv{rank}d")
     reference = lambda x, w: function(torch.nn.functional.pad(x, amounts, name), w, groups=groups)
     want = torch_way(torch, reference, (x, w), (FIRST, KERNELS))
-    assert error(jax.jit(with_gradients(lambda x, w: ops.conv(x, w, padding=mode, groups=groups)))(x, w), want) < 1e-14  # measured 1e-15
+    assert error(jax.jit(with_gradients(lambda x, w: ops.conv(x, w, padding=mode, groups=groups)))(x, w), want) < 1e-14  # measured 2e-15
 
 
 def test_modes_of_padding_take_the_amounts_of_same():
@@ -171,7 +171,7 @@ def test_hessian_products_and_reverse_over_reverse_are_those_of_lax(float64, err
         norm = lambda x, w: sum(jnp.sum(g**2) for g in gradient(x, w))
         return lambda x, w: (jax.jvp(gradient, (x, w), (x, w))[1], jax.grad(norm, (0, 1))(x, w))
 
-    assert compared(error, transform, *arrays(rank, groups)) < 5e-14  # measured 1e-15
+    assert compared(error, transform, *arrays(rank, groups)) < 3e-13  # measured 3e-14
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_vmap_inside_and_outside_the_gradient_is_that_of_lax(float64, error, nam
         return lambda x, w: (outside(x, w), inside(x, w))
 
     stacked = [a if axis is None else np.stack([a, a - 1]) for a, axis in zip(arrays(rank, groups), axes)]
-    assert compared(error, transform, *stacked) < 5e-14  # measured 1e-15
+    assert compared(error, transform, *stacked) < 3e-14  # measured 3e-15
 
 
 def train(loss):
@@ -206,7 +206,7 @@ def train(loss):
 def test_training_inside_scan_is_that_of_lax_in_the_fast_layout(float64, error, rank, groups, conv):
     args = arrays(rank, groups)
     runs = [jax.jit(train(loss_of(conv, form))).lower(*args).compile() for form in ("auto", "lax")]
-    assert error(*[run(*args) for run in runs]) < 5e-14  # measured 1e-15
+    assert error(*[run(*args) for run in runs]) < 5e-15  # measured 3e-16
     labels = [set(re.findall(r"dim_labels=(\w+->\w+)", run.as_text())) for run in runs]
     assert labels[0] <= {"b01f_01io->b01f"}
     assert labels[1] - {"b01f_01io->b01f"}  # so this test can fail
@@ -233,7 +233,7 @@ def test_the_transposed_convolution_under_every_transformation(float64, error, r
         return lambda x, w: (product(x, w), mapped(x, w), train(loss)(x, w))
 
     ours = lambda x, w: ops.conv_transpose(x, w, strides, [(0, 0)] * rank, 1, groups)
-    assert error(*jax.jit(lambda x, w: [transform(conv)(x, w) for conv in (ours, by_lax)])(x, w)) < 5e-14  # measured 1e-15
+    assert error(*jax.jit(lambda x, w: [transform(conv)(x, w) for conv in (ours, by_lax)])(x, w)) < 5e-15  # measured 4e-16
 
 
 @pytest.mark.parametrize(("rank", "groups"), [(1, 1), (2, 2), (2, 4), (3, 1)])
