@@ -40,8 +40,9 @@ def conv(
             `"blocks"` more so (stride and dilation 1); `"winograd"` is faster for many, with fewer multiplications (stride
             and dilation 1, kernels 2 to 5 wide) and a rounding error some four times as large, 1e-6 of the result's root
             mean square in float32; `"shifts"` is faster for depthwise convolutions with few taps. Of several groups, any but
-            `"shifts"` computes one after another, small ones several at a time. `"lax"` is XLA's own with its own gradients.
-            `"auto"` takes the fastest for the default backend and this shape.
+            `"shifts"` computes one after another, small ones several at a time (where what is not finite spreads from one to
+            the others). `"lax"` is XLA's own with its own gradients. `"auto"` takes the fastest for the default backend and
+            this shape.
 
     Returns:
         `[batch, height', width', features]`.
