@@ -55,27 +55,26 @@ class MultiHeadAttention(Layer):
         features = x.shape[-1] if self.features is None else self.features
         if x.ndim != 3 or features % self.heads:
             raise ValueError(f"x is [batch, time, a multiple of {self.heads} heads], not {x.shape}")
-        valid = None
-        if lengths is not None:
-            time = (x if context is None else context).shape[1]
-            valid = ops.length_mask(lengths, time)
-            if context is None:
-                x = jnp.where(valid[..., None], x, 0)
+        valid = None if lengths is None else ops.length_mask(lengths, (x if context is None else context).shape[1])
+        ends = valid if context is None else None  # of the output too
+        if valid is not None:
             within = valid[:, None, None, :]
             mask = within if mask is None else within & mask
-        context_or_x = x if context is None else context
+        if ends is not None:
+            x = jnp.where(ends[..., None], x, 0)
+        source = x if context is None else context
 
         def project(x: jax.Array, name: str) -> jax.Array:
             y = scope(Dense(features, self.bias, self.kernel_init), x, name=name)
             return y.reshape(*x.shape[:2], self.heads, features // self.heads)
 
-        q, k, v = project(x, "query"), project(context_or_x, "key"), project(context_or_x, "value")
+        q, k, v = project(x, "query"), project(source, "key"), project(source, "value")
         if self.rotary:
             q, k = ops.rotary(q), ops.rotary(k)
         drop = (lambda weights: scope(Dropout(self.dropout), weights, name="dropout")) if self.dropout else None
         y = ops.attention(q, k, v, mask, causal=self.causal, drop=drop)
         y = scope(Dense(features, self.bias, self.kernel_init), y.reshape(*x.shape[:2], features), name="out")
-        return jnp.where(valid[..., None], y, 0) if valid is not None and context is None else y
+        return y if ends is None else jnp.where(ends[..., None], y, 0)
 
 
 @dataclass(frozen=True)
