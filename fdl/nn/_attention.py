@@ -48,6 +48,7 @@ class MultiHeadAttention(Layer):
         check_positive("MultiHeadAttention(heads)", self.heads, int)
         if self.features is not None and self.features % self.heads:
             raise FdlError("MultiHeadAttention(features)", str(self.features), f"a multiple of its {self.heads} heads")
+        Dropout(self.dropout)  # which refuses a rate out of range
 
     def forward(
         self, scope: Scope, x: jax.Array, context: jax.Array | None = None, lengths: jax.Array | None = None, mask: jax.Array | None = None
@@ -55,14 +56,13 @@ class MultiHeadAttention(Layer):
         features = x.shape[-1] if self.features is None else self.features
         if x.ndim != 3 or features % self.heads:
             raise ValueError(f"x is [batch, time, a multiple of {self.heads} heads], not {x.shape}")
-        valid = None if lengths is None else ops.length_mask(lengths, (x if context is None else context).shape[1])
-        ends = valid if context is None else None  # of the output too
-        if valid is not None:
+        source = x if context is None else context
+        if lengths is not None:
+            valid = ops.length_mask(lengths, source.shape[1])
+            source = jnp.where(valid[..., None], source, 0)  # 0 times NaN is NaN in a kernel's gradient
             within = valid[:, None, None, :]
             mask = within if mask is None else within & mask
-        if ends is not None:
-            x = jnp.where(ends[..., None], x, 0)
-        source = x if context is None else context
+        x = source if context is None else x
 
         def project(x: jax.Array, name: str) -> jax.Array:
             y = scope(Dense(features, self.bias, self.kernel_init), x, name=name)
@@ -74,7 +74,7 @@ class MultiHeadAttention(Layer):
         drop = (lambda weights: scope(Dropout(self.dropout), weights, name="dropout")) if self.dropout else None
         y = ops.attention(q, k, v, mask, causal=self.causal, drop=drop)
         y = scope(Dense(features, self.bias, self.kernel_init), y.reshape(*x.shape[:2], features), name="out")
-        return y if ends is None else jnp.where(ends[..., None], y, 0)
+        return y if lengths is None or context is not None else jnp.where(valid[..., None], y, 0)
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,16 @@ def test_the_padded_sequence_is_the_cut_one_whatever_stands_in_its_padding(float
         assert error(y[b : b + 1, :n], cut) < 5e-15  # measured 2e-16
 
 
+def test_what_stands_behind_a_context_s_end_changes_nothing():
+    layer, x, context = nn.MultiHeadAttention(H), draw(B, T, F).astype(np.float32), draw(B, S, C).astype(np.float32)
+    params = params_like(layer, x, context)
+    padded = np.arange(S)[None, :, None] >= np.minimum(LENGTHS, 3)[:, None, None]
+    clean, spoilt = (
+        pull_back(layer, params, x, np.where(padded, a, context), np.minimum(LENGTHS, 3)) for a in (np.float32(0.5), np.float32(np.nan))
+    )
+    assert jax.tree.all(jax.tree.map(np.array_equal, clean, spoilt))
+
+
 def test_a_sequence_of_length_zero_is_zero_without_nan():
     layer, x = nn.MultiHeadAttention(H), draw(B, T, F).astype(np.float32)
     y, grads, dx = pull_back(layer, params_like(layer, x), x, None, np.array([0, 3], np.int32))
@@ -142,6 +152,8 @@ def test_weights_are_dropped_while_training_alone():
 def test_a_head_count_that_does_not_divide_is_refused():
     with pytest.raises(FdlError, match=r"MultiHeadAttention\(features\): found 5; expected a multiple of its 2 heads"):
         nn.MultiHeadAttention(2, 5)
+    with pytest.raises(FdlError, match=r"Dropout\(rate\): found 1.5"):
+        nn.MultiHeadAttention(2, dropout=1.5)
     with pytest.raises(FdlError, match=r"layer /.*a multiple of 4 heads"):
         nn.MultiHeadAttention(4).init(KEY, jnp.zeros((1, 2, 6)))
 
