@@ -97,8 +97,18 @@ def test_the_padded_sequence_is_the_cut_one_whatever_stands_in_its_padding(float
     assert not np.where(padded, dx, 0).any()
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
     for b, n in enumerate(LENGTHS):
-        cut, _ = layer.apply(params, {}, x[b : b + 1, :n])
+        cut, _ = jax.jit(layer.apply)(params, {}, x[b : b + 1, :n])
         assert error(y[b : b + 1, :n], cut) < 5e-15  # measured 2e-16
+
+
+def test_what_stands_behind_a_context_s_end_changes_nothing():
+    layer, x, context = nn.MultiHeadAttention(H), draw(B, T, F).astype(np.float32), draw(B, S, C).astype(np.float32)
+    params = params_like(layer, x, context)
+    padded = np.arange(S)[None, :, None] >= np.minimum(LENGTHS, 3)[:, None, None]
+    clean, spoilt = (
+        pull_back(layer, params, x, np.where(padded, a, context), np.minimum(LENGTHS, 3)) for a in (np.float32(0.5), np.float32(np.nan))
+    )
+    assert jax.tree.all(jax.tree.map(np.array_equal, clean, spoilt))
 
 
 def test_a_sequence_of_length_zero_is_zero_without_nan():
@@ -120,17 +130,17 @@ def test_causal_attention_lets_nothing_through_from_the_future():
 def test_without_positions_attention_does_not_see_order(float64, error):
     layer, x, order = nn.MultiHeadAttention(H), draw(B, T, F), np.array([3, 1, 4, 0, 2])
     params = params_like(layer, x)
-    run = lambda x: np.asarray(layer.apply(params, {}, x)[0])
-    assert error(run(x[:, order]), run(x)[:, order]) < 5e-15  # measured 2e-16
-    rotary = nn.MultiHeadAttention(1, rotary=True)
-    assert error(rotary.apply(params, {}, x[:, order])[0], np.asarray(rotary.apply(params, {}, x)[0])[:, order]) > 1e-2
+    run = jax.jit(lambda x: [layer.apply(params, {}, x)[0] for layer in (layer, nn.MultiHeadAttention(1, rotary=True))])
+    (mixed, mixed_rotary), (straight, straight_rotary) = run(x[:, order]), run(x)
+    assert error(mixed, straight[:, order]) < 5e-15  # measured 2e-16
+    assert error(mixed_rotary, straight_rotary[:, order]) > 1e-2
 
 
 def test_weights_are_dropped_while_training_alone():
     layer, x = nn.MultiHeadAttention(H, dropout=0.5), jnp.asarray(draw(B, T, F), jnp.float32)
-    params, state = layer.init(KEY, x)
-    still = layer.apply(params, state, x)[0]
-    assert np.array_equal(still, nn.MultiHeadAttention(H).apply(params, state, x)[0])
+    params, state = params_like(layer, x), {}
+    still, plain = jax.jit(lambda p: [layer.apply(p, state, x)[0] for layer in (layer, nn.MultiHeadAttention(H))])(params)
+    assert np.array_equal(still, plain)
     draw_one = lambda key: layer.apply(params, state, x, key=key, train=True)[0]
     draws = np.asarray(jax.jit(jax.vmap(draw_one))(jax.random.split(KEY, 200)))
     assert not np.array_equal(draws[0], draws[1])
@@ -142,6 +152,8 @@ def test_weights_are_dropped_while_training_alone():
 def test_a_head_count_that_does_not_divide_is_refused():
     with pytest.raises(FdlError, match=r"MultiHeadAttention\(features\): found 5; expected a multiple of its 2 heads"):
         nn.MultiHeadAttention(2, 5)
+    with pytest.raises(FdlError, match=r"Dropout\(rate\): found 1.5"):
+        nn.MultiHeadAttention(2, dropout=1.5)
     with pytest.raises(FdlError, match=r"layer /.*a multiple of 4 heads"):
         nn.MultiHeadAttention(4).init(KEY, jnp.zeros((1, 2, 6)))
 
