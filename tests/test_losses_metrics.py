@@ -170,7 +170,11 @@ def test_labels_of_another_shape_or_kind_are_refused(function):
 
 # Penalties.
 
-PARAMS = {"a": {"kernel": np.array([1.0, -2.0, 0.0]), "bias": np.ones(3)}, "kernel": {"scale": np.full(2, 3.0)}, "b": {"kernel": np.array([0.5])}}
+PARAMS = {
+    "a": {"kernel": np.array([1.0, -2.0, 0.0]), "bias": np.ones(3)},
+    "kernel": {"scale": np.full(2, 3.0)},
+    "b": {"kernel": np.array([0.5])},
+}
 
 
 @pytest.mark.parametrize(
@@ -220,7 +224,10 @@ def test_penalties_say_what_they_are():
         (lambda: losses.L1(-1.0), "L1(scale): found -1.0"),
         (lambda: losses.L2(float("inf")), "L2(scale): found inf"),
         (lambda: losses.ElasticNet(1.0, ratio=1.5), "ElasticNet(ratio): found 1.5"),
-        (lambda: losses.L2(1.0, "kernal")(PARAMS), "L2(of): found 'kernal'; expected a pattern of a path that is there.\n  The nearest are "),
+        (
+            lambda: losses.L2(1.0, "kernal")(PARAMS),
+            "L2(of): found 'kernal'; expected a pattern of a path that is there.\n  The nearest are ",
+        ),
     ],
     ids=["negative", "infinite", "ratio", "pattern"],
 )

@@ -75,14 +75,14 @@ reverse_only.defvjp(lambda x: (x**2, x), lambda x, g: (2 * x * g,))
     ("mistake", "law", "found"),
     [
         ("a growing state", "shapes_suffice", "a new state"),
-        ("a state of numbers", "shapes_suffice", ""),
+        ("a state of numbers", "shapes_suffice", "a new state"),
         ("weights in float32", "dtype_is_kept", "weights in float32 for inputs in bfloat16"),
         ("a constant where traced", "jit_is_eager", "outputs and state of jit and of an eager call"),
         ("a clock", "nothing_is_changed", "two calls with one key"),
         ("weights changed", "nothing_is_changed", "a change in the params or state that were given"),
         ("noise", "evaluation_is_deterministic", "outputs under two keys"),
         ("a count in evaluation", "evaluation_is_deterministic", "the state before and after an evaluation"),
-        ("a batch's mean", "examples_stand_alone", ""),
+        ("a batch's mean", "examples_stand_alone", "outputs of an example in two batches"),
         ("a seed of its own", "weights_follow_names", "initial weights with a layer before it"),
         ("a root", "derivatives_are_true", "gradients that are not finite"),
         ("a wrong gradient", "derivatives_are_true", "the gradient and differences along a direction"),
@@ -96,7 +96,9 @@ def test_a_broken_layer_is_told_which_law_it_breaks(mistake, law, found):
 
 
 def test_the_figures_are_told():
-    with pytest.raises(FdlError, match=r"found outputs and state of jit and of an eager call \d\.\de[+-]\d\d apart; expected at most 1e-13"):
+    with pytest.raises(
+        FdlError, match=r"found outputs and state of jit and of an eager call \d\.\de[+-]\d\d apart; expected at most 1e-13"
+    ):
         testing.check("jit_is_eager", Broken("a constant where traced"), (4, 3))
 
 

@@ -1,7 +1,6 @@
 """Normalisations: `y = scale (x - mean) / sqrt(var + eps) + bias`, each with a mean and variance of its own."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp

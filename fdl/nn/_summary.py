@@ -152,7 +152,9 @@ def _of_function(function: Callable[..., Any], *args: Any) -> Summary:
     for scope, (cost, used, shapes) in table.items():
         backward = None if both is None else everything[scope][0] - cost
         rows.append(Row(scope, "scope", shapes, *_size(leaves[i] for i in used), cost, backward))
-    total = rows.pop(0)._replace(path="total", layer=getattr(function, "__name__", "function"), shapes=_shapes(v.aval for v in forward.outvars))
+    total = rows.pop(0)._replace(
+        path="total", layer=getattr(function, "__name__", "function"), shapes=_shapes(v.aval for v in forward.outvars)
+    )
     count, size = _size(leaves)
     return Summary(tuple(rows), total._replace(params=count, bytes=size))
 

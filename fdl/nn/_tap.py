@@ -12,7 +12,14 @@ Patterns = str | Sequence[str]
 
 
 def tap(
-    model: Layer, params: Any, state: Any, *inputs: Any, at: Patterns | None = None, key: jax.Array | None = None, train: bool = False, **options: Any
+    model: Layer,
+    params: Any,
+    state: Any,
+    *inputs: Any,
+    at: Patterns | None = None,
+    key: jax.Array | None = None,
+    train: bool = False,
+    **options: Any,
 ) -> tuple[Any, Any, dict[str, Any]]:
     """`model.apply`, with the outputs of the layers and functions inside whose paths fit: `y, state, taps = nn.tap(...)`.
 
@@ -66,7 +73,15 @@ def tap_gradients(
 
 
 def _tapped(
-    model: Layer, params: Any, state: Any, inputs: Any, options: Any, at: Patterns | None, key: jax.Array | None, train: bool, added: dict[str, Any]
+    model: Layer,
+    params: Any,
+    state: Any,
+    inputs: Any,
+    options: Any,
+    at: Patterns | None,
+    key: jax.Array | None,
+    train: bool,
+    added: dict[str, Any],
 ) -> tuple[Any, Any, dict[str, Any]]:
     """As `tap`; `added` is added to the outputs of these paths."""
     seen: dict[str, Any] = {}

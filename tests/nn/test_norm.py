@@ -237,7 +237,10 @@ def test_shard_map_and_vmap_with_an_axis_name_see_the_whole_batch(float64, error
     assert error(jax.jit(sharded)(params, state, x, mask, weights), want[1]) < 6e-15  # measured 6e-16
 
     total = jax.shard_map(
-        lambda *a: jax.lax.psum(run(layer, *a)[0], "batch"), mesh=mesh, in_specs=(P(), P(), P("batch"), P("batch"), P("batch")), out_specs=P()
+        lambda *a: jax.lax.psum(run(layer, *a)[0], "batch"),
+        mesh=mesh,
+        in_specs=(P(), P(), P("batch"), P("batch"), P("batch")),
+        out_specs=P(),
     )
     assert error(jax.jit(jax.grad(total, (0, 2)))(params, state, x, mask, weights), want[0]) < 6e-15  # measured 5e-16
 

@@ -147,7 +147,9 @@ def test_what_has_no_gradient_says_so():
 
 def test_a_wrapper_is_shown_with_what_it_wraps():
     model = nn.Sequential(nn.Remat(nn.WeightNorm(nn.Dense(4))))
-    assert [(row.path, row.layer, row.params) for row in nn.summary(model, shape(2, 3)).rows] == [("/dense_0", "Remat(WeightNorm(Dense))", 20)]
+    assert [(row.path, row.layer, row.params) for row in nn.summary(model, shape(2, 3)).rows] == [
+        ("/dense_0", "Remat(WeightNorm(Dense))", 20)
+    ]
 
 
 # Any pure function.
