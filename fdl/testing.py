@@ -116,7 +116,7 @@ def dtype_is_kept(case: Case) -> None:
 def jit_is_eager(case: Case) -> None:
     """A compiled call gives what an eager one gives."""
     args = (*case.fitted(), case.draw())
-    _close("outputs and state of jit and of an eager call", _jit(case.run)(*args), case.run(*args), 1e-13)
+    _close("outputs and state of jit and of an eager call", _jit(case.run)(*args), case.run(*args), 1e-13)  # fdl's own: 3e-16
 
 
 def nothing_is_changed(case: Case) -> None:
@@ -144,7 +144,7 @@ def vmap_is_a_loop(case: Case) -> None:
     stack = lambda *leaves: jnp.stack(leaves)
     loop = jax.tree.map(stack, *[single(*drawn, seed) for seed, drawn in enumerate(draws)])
     mapped = _jit(jax.vmap(run))(*jax.tree.map(stack, *draws), jnp.arange(3))
-    _close("vmap and a loop", mapped, loop, 1e-12)
+    _close("vmap and a loop", mapped, loop, 1e-12)  # fdl's own: 3e-16
 
 
 def second_call_traces_nothing(case: Case) -> None:
@@ -257,7 +257,7 @@ def derivatives_are_true(case: Case, train: bool = True) -> None:
             abs(float(got) - float(want)) <= 1e-7 * scale * np.sqrt(flat(here).size),
             f"{what} along a direction {float(got):.9g} and {float(want):.9g}", "equal numbers",
         )  # fmt: skip
-    tolerance = 1e-6
+    tolerance = 1e-6  # fdl's own: 4e-10
     _close("Hessian-vector products, forward over reverse, and differences", flat(forward_over_reverse), flat(curve), tolerance)
     _close("Hessian-vector products, reverse over reverse, and differences", flat(reverse_over_reverse), flat(curve), tolerance)
 

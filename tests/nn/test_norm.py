@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from fdl import nn
+from fdl import nn, testing
 from fdl.core import FdlError
 
 KEY = jax.random.key(0)
@@ -106,6 +106,13 @@ def test_spectral_norm_converges_to_the_largest_singular_value(float64, layer, s
     worst = abs(wrapped.apply(params, state, x)[0] - want).max()
     print(f"error {worst:.1e}")
     assert worst < 1e-13  # measured MMM
+
+
+@pytest.mark.parametrize("layer", [nn.Dense(4), nn.Conv(4, 3)], ids=["dense", "conv"])
+def test_spectral_norm_s_derivatives_are_true_where_u_stands_still(float64, layer):
+    """In evaluation; while training u and v follow the kernel, and count as constants."""
+    shape = (3, 5) if isinstance(layer, nn.Dense) else (2, 3, 3, 2)
+    testing.derivatives_are_true(testing.Case(nn.SpectralNorm(layer), (shape,)), train=False)
 
 
 @pytest.mark.parametrize("of", ["dense", "conv"])
