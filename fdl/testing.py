@@ -39,15 +39,15 @@ class Case(NamedTuple):
             jax.tree.map(lambda a: jnp.asarray(1 + abs(drawn(a)), a.dtype), state),
         )
 
-    def run(self, params: Any, state: Any, inputs: tuple[Any, ...], train: bool = True, seed: int = _KEY) -> tuple[Any, Any]:
-        return self.layer.apply(params, state, *inputs, key=jax.random.key(seed), train=train)
+    def run(self, params: Any, state: Any, inputs: tuple[Any, ...], seed: Any = _KEY) -> tuple[Any, Any]:
+        return self.layer.apply(params, state, *inputs, key=jax.random.key(seed), train=True)
 
-    def scalar(self, moving: tuple[Any, list[Any]], state: Any, inputs: tuple[Any, ...], seed: Any = _KEY, train: bool = True) -> Any:
+    def scalar(self, moving: tuple[Any, list[Any]], state: Any, inputs: tuple[Any, ...], seed: Any = _KEY) -> Any:
         """A smooth function of every output, of the parameters and the floating inputs; with outputs and state beside it."""
         params, floats = moving
         rest = iter(floats)
         inputs = tuple(next(rest) if _floating(a) else a for a in inputs)
-        y, new = self.run(params, state, inputs, train, seed)
+        y, new = self.run(params, state, inputs, seed)
         return sum(jnp.sin(leaf).sum() for leaf in jax.tree.leaves(y) if _floating(leaf)), (y, new)
 
 
@@ -214,7 +214,7 @@ class _Inserted(Layer):
         return scope.param("weight", jax.nn.initializers.normal(), (3,), jnp.float32)
 
 
-def derivatives_are_true(case: Case, train: bool = True) -> None:
+def derivatives_are_true(case: Case) -> None:
     """Gradients are finite; they, forward mode, and Hessian-vector products (forward over reverse, reverse over reverse) equal differences.
 
     In float64, along one random direction of params and floating inputs, by central differences.
@@ -226,7 +226,7 @@ def derivatives_are_true(case: Case, train: bool = True) -> None:
     if not jax.tree.leaves(here):
         return
     along = jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype), here)
-    f = lambda moving: case.scalar(moving, state, inputs, train=train)[0]
+    f = lambda moving: case.scalar(moving, state, inputs)[0]
     dot = lambda a, b: sum(jnp.vdot(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
     gradient = jax.grad(f)
 
