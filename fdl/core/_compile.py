@@ -7,16 +7,17 @@ from typing import Any
 import jax
 
 # fast: matrix products and reductions by YNNPACK; leaving its convolution out of the list gives XLA's own, which uses every core.
-# rare: LLVM's least optimization that keeps the bits of what was compared, initial parameters and batches.
+# rare: LLVM's least optimization that keeps the bits of what was compared, initial parameters and batches. once: none at all.
 _OPTIONS = {
     ("cpu", "fast"): {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"},
     ("cpu", "rare"): {"xla_backend_optimization_level": "1"},
+    ("cpu", "once"): {"xla_backend_optimization_level": "0"},
 }
 
 
 @functools.cache
 def compiler_options(kind: str) -> dict[str, str]:
-    """The options of this kind, "fast" or "rare", that this process's backend accepts: a trivial program is compiled to find out."""
+    """The options of this kind (fast, rare, once) that this process's backend accepts: a trivial program is compiled to find out."""
     options = _OPTIONS.get((jax.default_backend(), kind), {})
     try:
         jax.jit(lambda x: x, compiler_options=options).lower(0.0).compile()

@@ -39,7 +39,7 @@ def test_layers_compare_hash_and_print_by_their_configuration():
     assert nn.RNN(3) != nn.GRU(3)
     assert len({make(4), make(4), make(5)}) == 2
     assert repr(nn.Sequential(nn.Flatten(), nn.MaxPool(2), nn.Dropout(0.1))) == (
-        "Sequential(layers=(Flatten(), MaxPool(window=2, strides=None, padding='VALID'), Dropout(rate=0.1)))"
+        "Sequential(layers=(Flatten(), MaxPool(window=2, strides=None, padding='VALID'), Dropout(rate=0.1, each='element')))"
     )
 
 

@@ -66,7 +66,7 @@ def test_a_function_is_counted_without_moving_the_names_of_layers():
     def dense(x):
         return 2 * x
 
-    params, state = nn.Sequential(dense, nn.Dense(3), dense).init(KEY, X)
+    params, _ = nn.Sequential(dense, nn.Dense(3), dense).init(KEY, X)
     assert list(params) == ["dense_0"]
     wrapped = nn.Sequential(jnp.tanh, lambda x: x + 1, jnp.tanh)
     assert list(nn.tap(wrapped, {}, {}, X)[2]) == ["/tanh_0", "/<lambda>_0", "/tanh_1"]
