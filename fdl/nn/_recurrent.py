@@ -54,9 +54,7 @@ class Recurrent(Layer):
             if value is not None and (type(value) is not int or value < 1):
                 raise FdlError(f"Recurrent({name})", repr(value), "a number of steps, at least 1")
 
-    def forward(
-        self, scope: Scope, x: jax.Array, valid: jax.Array | None = None, carry: Any = None, *, return_carry: bool = False
-    ) -> Any:
+    def forward(self, scope: Scope, x: jax.Array, valid: jax.Array | None = None, carry: Any = None, *, return_carry: bool = False) -> Any:
         if x.ndim != 3:
             raise ValueError(f"x has {x.ndim} axes, not [batch, time, features]")
         start = self.cell.start(x.shape[0], x.dtype)
