@@ -217,6 +217,8 @@ def test_a_stateful_layer_goes_on_where_the_batch_before_ended_until_it_is_reset
 def test_no_gradient_leaves_a_batch_through_the_kept_carry():
     x, layer = sequences(), nn.Recurrent(nn.GRU(4), stateful=True)
     params, state = layer.init(KEY, x)
+    given = layer.init(KEY, x, None, jnp.ones((3, 4)))[1]  # what is given does not count as the start
+    assert jax.tree.all(jax.tree.map(np.array_equal, given, state))
     kept = lambda params: sum(jnp.sum(a) for a in jax.tree.leaves(layer.apply(params, state, x, train=True)[1]))
     assert kept(params) != 0
     assert not any(g.any() for g in jax.tree.leaves(jax.grad(kept)(params)))
