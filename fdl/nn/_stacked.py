@@ -82,7 +82,7 @@ class Stacked(Layer):
         *,
         return_carry: bool = False,
     ) -> Any:
-        ends = []
+        ends: list[Any] = []
         for layer, start in zip(self.layers, carry or [None] * len(self.layers), strict=True):
             if ends:
                 x = scope(Dropout(self.dropout), x)

@@ -62,10 +62,10 @@ def recur_with_weights(
 
     The transpose of a scanned step would add up the gradient of every matrix at each time step. Here a product
     `m_t = v_t U` is differentiated as `dm_t = dv_t U + e_t`, where `e = v dU` is one product for all time steps before
-    the tangent's loop; its transpose, `dU = v^T dm`, then comes after the gradient's loop. On CPU long sequences are
-    taken in pieces whose products stay in the cache. Nothing else is derived by
-    hand, so that derivatives of every order and mode follow. Of a step itself only the outputs of `sigmoid` and `tanh`
-    of this module are kept for the gradient's loop.
+    the tangent's loop; its transpose, `dU = v^T dm`, then comes after the gradient's loop. Nothing else is derived by
+    hand, so that derivatives of every order and mode follow. For the gradient's loop a step keeps what its products, or
+    `sigmoid`, `tanh` and `remember` of this module, return, and computes all else again. On CPU long sequences are taken
+    in pieces whose products stay in the cache.
 
     Args:
         step: a pure function `(params, product, carry, z_t) -> (carry, y_t)` that closes over no arrays;
@@ -95,22 +95,24 @@ def recur_with_weights(
         carry, (y, factors) = jax.lax.scan(body, carry, (keep, z, taps), reverse=reverse, unroll=unroll)
         return (carry, y), factors
 
+    def no_taps(weights: dict[str, jax.Array], z: Any) -> dict[str, jax.Array]:
+        return {name: jnp.zeros((*jax.tree.leaves(z)[0].shape[:2], u.shape[1]), u.dtype) for name, u in weights.items()}
+
     @jax.custom_jvp
-    def run(weights: Any, params: Any, carry: Carry, z: Any, keep: Any, taps: Any) -> tuple[Carry, jax.Array]:
-        return loop(weights, params, carry, z, keep, taps)[0]
+    def run(weights: Any, params: Any, carry: Carry, z: Any, keep: Any) -> tuple[Carry, jax.Array]:
+        return loop(weights, params, carry, z, keep, no_taps(weights, z))[0]
 
     @run.defjvp
     def run_jvp(primals: Any, tangents: Any) -> Any:
-        weights, params, carry, z, keep, taps = primals
+        weights, params, carry, z, keep = primals
         free = lambda params, carry, z, taps: loop(weights, params, carry, z, keep, taps)
-        out, linear, factors = jax.linearize(free, params, carry, z, taps, has_aux=True)
+        out, linear, factors = jax.linearize(free, params, carry, z, no_taps(weights, z), has_aux=True)
         along = {name: factors[name] @ tangents[0][name] for name in weights}
         return out, linear(*tangents[1:4], along)
 
     def piece(carry: Carry, now: tuple[Any, jax.Array]) -> tuple[Carry, jax.Array]:
         keep, x = now
-        taps = {name: jnp.zeros((*x.shape[:2], u.shape[1]), u.dtype) for name, u in weights.items()}
-        return run(weights, params, carry, project(x), keep, taps)
+        return run(weights, params, carry, project(x), keep)
 
     size = _piece(len(x), x.shape[1] * sum(u.shape[1] * u.dtype.itemsize for u in weights.values()))
     if size == len(x):
