@@ -14,12 +14,17 @@ from jax.numpy import tanh as tanh
 
 from fdl.core import Layer as Layer
 from fdl.core import Scope as Scope
+from fdl.nn._attention import AdditiveAttention as AdditiveAttention
+from fdl.nn._attention import MultiHeadAttention as MultiHeadAttention
 from fdl.nn._combine import Flatten as Flatten
 from fdl.nn._combine import Residual as Residual
 from fdl.nn._combine import Sequential as Sequential
 from fdl.nn._conv import Conv as Conv
 from fdl.nn._dense import Dense as Dense
 from fdl.nn._dropout import Dropout as Dropout
+from fdl.nn._embedding import Embedding as Embedding
+from fdl.nn._embedding import LearnedPositions as LearnedPositions
+from fdl.nn._embedding import SinusoidalPositions as SinusoidalPositions
 from fdl.nn._norm import BatchNorm as BatchNorm
 from fdl.nn._pool import AvgPool as AvgPool
 from fdl.nn._pool import MaxPool as MaxPool

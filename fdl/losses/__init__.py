@@ -1,0 +1,29 @@
+"""Losses, means over the batch to be minimised, and penalties on parameters that are added to them."""
+
+from fdl.losses._classification import binary_cross_entropy as binary_cross_entropy
+from fdl.losses._classification import binary_focal as binary_focal
+from fdl.losses._classification import binary_hinge as binary_hinge
+from fdl.losses._classification import cross_entropy as cross_entropy
+from fdl.losses._classification import focal as focal
+from fdl.losses._classification import hinge as hinge
+from fdl.losses._classification import kl_divergence as kl_divergence
+from fdl.losses._classification import soft_cross_entropy as soft_cross_entropy
+from fdl.losses._detection import box_iou as box_iou
+from fdl.losses._detection import giou as giou
+from fdl.losses._detection import iou as iou
+from fdl.losses._penalties import L2 as L2
+from fdl.losses._regression import cosine_distance as cosine_distance
+from fdl.losses._regression import gaussian_nll as gaussian_nll
+from fdl.losses._regression import huber as huber
+from fdl.losses._regression import log_cosh as log_cosh
+from fdl.losses._regression import mean_absolute_error as mean_absolute_error
+from fdl.losses._regression import mean_squared_error as mean_squared_error
+from fdl.losses._regression import quantile as quantile
+from fdl.losses._regression import smooth_l1 as smooth_l1
+from fdl.losses._segmentation import dice as dice
+from fdl.losses._segmentation import jaccard as jaccard
+from fdl.losses._segmentation import tversky as tversky
+from fdl.losses._sequence import ctc as ctc
+from fdl.losses._variational import gaussian_kl as gaussian_kl
+from fdl.losses._variational import negative_elbo as negative_elbo
+from fdl.losses._variational import reparameterised as reparameterised
