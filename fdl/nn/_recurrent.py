@@ -1,4 +1,4 @@
-"""Recurrent cells, and the one driver that runs any of them along time."""
+"""The one driver that runs any cell along time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,103 +6,12 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax.nn import initializers
 
-from fdl import ops
 from fdl.core import FdlError, Layer, Scope
+from fdl.nn._cells import Cell
+from fdl.ops._recurrence import mask
 
-
-@dataclass(frozen=True)
-class Cell(Layer):
-    """One step of a recurrence: `forward(scope, carry, x) -> (carry, output)`. Base of the cells here and of your own.
-
-    Args:
-        features: size of the hidden state and of the output.
-        kernel_init: initializer of the input weights; default Glorot uniform.
-        recurrent_init: initializer of the recurrent weights; default orthogonal, which keeps the norm of what flows
-            back through time (Saxe et al. 2014).
-
-    Shapes: `x` `[batch, inputs]`, carry and output `[batch, features]`.
-    """
-
-    features: int
-    kernel_init: Callable[..., jax.Array] = initializers.glorot_uniform()
-    recurrent_init: Callable[..., jax.Array] = initializers.orthogonal()
-
-    def start(self, batch: int, dtype: Any) -> Any:
-        """The carry before the first step: zeros `[batch, features]`."""
-        return jnp.zeros((batch, self.features), dtype)
-
-    def weights(self, scope: Scope, x: jax.Array, gates: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """`kernel` `[inputs, gates x features]`, `recurrent` `[features, gates x features]`, `bias` `[gates x features]`.
-
-        The gates stand side by side; each is initialised by itself.
-        """
-
-        def by_gate(initializer: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-            def make(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-                return jnp.concatenate([initializer(k, (shape[0], self.features), dtype) for k in jax.random.split(key, gates)], -1)
-
-            return make
-
-        width = gates * self.features
-        kernel = scope.param("kernel", by_gate(self.kernel_init), (x.shape[-1], width), x.dtype)
-        recurrent = scope.param("recurrent", by_gate(self.recurrent_init), (self.features, width), x.dtype)
-        return kernel, recurrent, scope.param("bias", self.bias_init, (width,), x.dtype)
-
-    def bias_init(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        return jnp.zeros(shape, dtype)
-
-
-@dataclass(frozen=True)
-class RNN(Cell):
-    """`h' = tanh(x W + h U + b)` (Elman 1990, "Finding structure in time"); outputs `h'`."""
-
-    def forward(self, scope: Scope, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        kernel, recurrent, bias = self.weights(scope, x, 1)
-        h = jnp.tanh(x @ kernel + carry @ recurrent + bias[None])
-        return h, h
-
-
-@dataclass(frozen=True)
-class LSTM(Cell):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000).
-
-    `i, f, g, o = split(x W + h U + b)`, `c' = sigmoid(f) c + sigmoid(i) tanh(g)`, `h' = sigmoid(o) tanh(c')`; outputs
-    `h'`. The carry is `(h, c)`. The forget gate's bias starts at 1 (Jozefowicz et al. 2015), the others at 0.
-    """
-
-    def start(self, batch: int, dtype: Any) -> Any:
-        return super().start(batch, dtype), super().start(batch, dtype)
-
-    def bias_init(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        return jnp.repeat(jnp.array([0, 1, 0, 0], dtype), self.features, total_repeat_length=shape[0])
-
-    def forward(self, scope: Scope, carry: Any, x: jax.Array) -> tuple[Any, jax.Array]:
-        kernel, recurrent, bias = self.weights(scope, x, 4)
-        h, c = carry
-        i, f, g, o = jnp.split(x @ kernel + h @ recurrent + bias[None], 4, -1)
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(c)
-        return (h, c), h
-
-
-@dataclass(frozen=True)
-class GRU(Cell):
-    """Gated recurrent unit (Cho et al. 2014), with the reset gate after the product, as in cuDNN, PyTorch and Keras.
-
-    `r, z = sigmoid(x W_rz + h U_rz + b_rz)`, `n = tanh(x W_n + b_n + r (h U_n + b_u))`, `h' = (1 - z) n + z h`; outputs
-    `h'`. Weights stand in the order r, z, n; `b_u`, `[features]`, is the parameter `recurrent_bias`.
-    """
-
-    def forward(self, scope: Scope, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        kernel, recurrent, bias = self.weights(scope, x, 3)
-        recurrent_bias = scope.param("recurrent_bias", initializers.zeros, (self.features,), x.dtype)
-        x_r, x_z, x_n = jnp.split(x @ kernel + bias[None], 3, -1)
-        h_r, h_z, h_n = jnp.split(carry @ recurrent, 3, -1)
-        r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
-        h = (1 - z) * jnp.tanh(x_n + r * (h_n + recurrent_bias[None])) + z * carry
-        return h, h
+Along = Callable[[Any, jax.Array, jax.Array | None], tuple[Any, jax.Array]]
 
 
 @dataclass(frozen=True)
@@ -110,27 +19,116 @@ class Recurrent(Layer):
     """Runs a cell along time, over padded sequences of any length.
 
     Args:
-        cell: `RNN`, `LSTM`, `GRU` or a `Cell` of your own, without state.
-        outputs: `"last"`, the output at each sequence's last valid step, or `"all"`.
+        cell: `RNN`, `LSTM`, `GRU`, `MGU`, `LRU` or a `Cell` of your own, without state.
+        outputs: `"last"`, the output at the valid step that was taken last, or `"all"`.
+        reverse: whether to run from the last step to the first; outputs keep the order of the inputs.
+        stateful: whether, while training, each batch goes on with the carry that the batch before it ended with, as where
+            a long text is cut into batches of consecutive pieces. It is kept in the layer's state, without gradient;
+            `reset_carry` puts it back to the start. In evaluation a sequence starts anew, unless given a carry.
+        unroll: how many steps one pass of the compiled loop holds: more compile longer and may run faster.
+        remat: keep the carry at every `remat`-th step only and compute the steps between again for the gradient: memory
+            for time. Default: never.
 
-    Inputs: `x` `[batch, time, inputs]`; `lengths`, integers `[batch]` in 1..time (all steps where not given). Output:
-    `[batch, features]`, or `[batch, time, features]`, 0 after a sequence's end. Padded steps change neither carry nor
-    gradients: the code of a padded sequence is that of the cut one.
+    Inputs: `x` `[batch, time, inputs]`; `valid`, which steps count: lengths, integers `[batch]` in 1..time, or a mask,
+    booleans `[batch, time]`, with a step in each sequence (all steps where not given); `carry`, to start from instead
+    of the cell's start. Output: `[batch, features]`, or `[batch, time, features]`, 0 where a step does not count; with
+    the option `return_carry=True`, `(output, carry)`. Steps that do not count change neither carry nor gradients,
+    whatever stands there: the code of a padded sequence is that of the cut one, in either direction.
+
+    Raises:
+        FdlError: for options that are none, and for a cell with state.
     """
 
     cell: Cell
     outputs: Literal["last", "all"] = "last"
+    reverse: bool = False
+    stateful: bool = False
+    unroll: int = 1
+    remat: int | None = None
 
     def __post_init__(self) -> None:
         if self.outputs not in ("last", "all"):
             raise FdlError("Recurrent(outputs)", repr(self.outputs), "'last' or 'all'")
+        for name in ("unroll", "remat"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise FdlError(f"Recurrent({name})", repr(value), "a number of steps, at least 1")
 
-    def forward(self, scope: Scope, x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
+    def forward(
+        self, scope: Scope, x: jax.Array, valid: jax.Array | None = None, carry: Any = None, *, return_carry: bool = False
+    ) -> Any:
         if x.ndim != 3:
             raise ValueError(f"x has {x.ndim} axes, not [batch, time, features]")
         start = self.cell.start(x.shape[0], x.dtype)
+        if carry is not None:
+            start = carry
+        elif self.stateful:
+            start = self._stored(scope, start)
         params, step = scope.lift(self.cell, start, x[:, 0], name="cell")
-        _, outputs = ops.recur(lambda carry, x_t: step(params, carry, x_t), start, x, lengths)
-        if self.outputs == "all":
-            return outputs
-        return outputs[:, -1] if lengths is None else outputs[jnp.arange(x.shape[0]), lengths - 1]
+        jax.eval_shape(step, params, start, x[:, 0])  # what does not fit is told before it enters a loop
+
+        def along(carry: Any, x: jax.Array, valid: jax.Array | None) -> tuple[Any, jax.Array]:
+            return self.cell.along(params, step, carry, x, valid, self.reverse, self.unroll)
+
+        valid = None if valid is None else mask(valid, x)
+        end, y = along(start, x, valid) if self.remat is None else _in_pieces(along, start, x, valid, self.remat, self.reverse)
+        if self.stateful and scope.train:
+            for i, leaf in enumerate(jax.tree.leaves(end)):
+                scope.set(f"carry_{i}", leaf)
+        if self.outputs == "last":
+            y = _last(y, valid, self.reverse)
+        return (y, end) if return_carry else y
+
+    def _stored(self, scope: Scope, start: Any) -> Any:
+        """The carry in the layer's state, while training; its parts are named `carry_0`, `carry_1`, ..."""
+        if not scope.train:
+            return start
+        leaves, form = jax.tree.flatten(start)
+        shape = (leaves[0].shape[0], leaves[0].dtype)
+        stored = [
+            scope.variable(f"carry_{i}", lambda key, *_, i=i: jax.tree.leaves(self.cell.start(*shape))[i], leaf.shape, leaf.dtype)
+            for i, leaf in enumerate(leaves)
+        ]
+        return jax.tree.unflatten(form, [s.astype(leaf.dtype) for s, leaf in zip(stored, leaves, strict=True)])
+
+
+def reset_carry(state: Any, initial: Any) -> Any:
+    """`state` with every carry that a `stateful` layer keeps as in `initial`, and all else as it was.
+
+    Args:
+        state: a model's state; `initial`, the state that its `init` returned.
+    """
+    if not isinstance(state, dict):
+        return state
+    return {name: initial[name] if name.startswith("carry_") else reset_carry(state[name], initial[name]) for name in state}
+
+
+def _last(y: jax.Array, valid: jax.Array | None, reverse: bool) -> jax.Array:
+    """The output at the valid step taken last."""
+    if valid is None:
+        return y[:, 0] if reverse else y[:, -1]
+    at = valid.argmax(1) if reverse else valid.shape[1] - 1 - valid[:, ::-1].argmax(1)
+    return jnp.take_along_axis(y, at[:, None, None], 1)[:, 0]
+
+
+def _in_pieces(
+    along: Along, carry: Any, x: jax.Array, valid: jax.Array | None, size: int, reverse: bool
+) -> tuple[Any, jax.Array]:  # fmt: skip
+    """`along` by pieces of time, each computed again for the gradient; what is left over of the time is the last piece."""
+    whole = x.shape[1] // size * size
+    piece = jax.checkpoint(along, prevent_cse=False)
+
+    def pieces(carry: Any) -> tuple[Any, jax.Array]:
+        cut = lambda a: None if a is None else a[:, :whole].reshape(a.shape[0], -1, size, *a.shape[2:]).swapaxes(0, 1)
+        carry, y = jax.lax.scan(lambda carry, now: piece(carry, *now), carry, (cut(x), cut(valid)), reverse=reverse)
+        return carry, y.swapaxes(0, 1).reshape(y.shape[1], whole, *y.shape[3:])
+
+    def rest(carry: Any) -> tuple[Any, jax.Array]:
+        return piece(carry, x[:, whole:], None if valid is None else valid[:, whole:])
+
+    parts = [pieces] * (whole > 0) + [rest] * (whole < x.shape[1])
+    outputs = []
+    for part in reversed(parts) if reverse else parts:
+        carry, y = part(carry)
+        outputs.append(y)
+    return carry, jnp.concatenate(outputs[::-1] if reverse else outputs, 1)

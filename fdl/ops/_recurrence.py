@@ -1,16 +1,24 @@
-"""Recurrence over padded sequences."""
+"""Recurrence over padded sequences, and its form whose weight gradients are products outside the loop."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 Carry = TypeVar("Carry")
 
 
 def recur(
-    step: Callable[[Carry, jax.Array], tuple[Carry, jax.Array]], carry: Carry, x: jax.Array, lengths: jax.Array | None = None
+    step: Callable[[Carry, jax.Array], tuple[Carry, jax.Array]],
+    carry: Carry,
+    x: jax.Array,
+    valid: jax.Array | None = None,
+    *,
+    reverse: bool = False,
+    unroll: int = 1,
 ) -> tuple[Carry, jax.Array]:
     """Runs `carry, y_t = step(carry, x_t)` along time.
 
@@ -18,24 +26,161 @@ def recur(
         step: a pure function; `x_t` is `[batch, features]`.
         carry: the first carry, a pytree of arrays `[batch, ...]`.
         x: `[batch, time, features]`.
-        lengths: integers `[batch]`: how many steps of each sequence are valid; all where not given. A padded step
-            changes neither carry nor any gradient, whatever stands in its place (NaN included), and outputs 0.
+        valid: which steps count, all where not given: integers `[batch]`, the lengths, or booleans `[batch, time]`. A
+            step that does not count changes neither carry nor any gradient, whatever stands in its place (NaN
+            included), and outputs 0.
+        reverse: whether to run from the last step to the first; outputs stay in the order of `x`.
+        unroll: how many steps one pass of the compiled loop holds.
 
     Returns:
-        The carry after each sequence's last valid step, and the outputs `[batch, time, ...]`.
+        The carry after each sequence's last counted step, and the outputs `[batch, time, ...]`.
     """
-    if lengths is None:
-        carry, outputs = jax.lax.scan(step, carry, x.swapaxes(0, 1))
-        return carry, outputs.swapaxes(0, 1)
-    valid = jnp.arange(x.shape[1], dtype=jnp.int32)[:, None] < jnp.asarray(lengths, jnp.int32)[None, :]  # [time, batch]
-    # A padded step runs on the sequence's first input: at 0 the step may have no gradient, and 0 times NaN is NaN.
-    x = jnp.where(valid.T[..., None], x, jnp.where(valid[:1].T[..., None], x[:, :1], 0))
+    keep, x = _counted(valid, x)
 
-    def masked(carry: Carry, now: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
+    def body(carry: Carry, now: tuple[Any, jax.Array]) -> tuple[Carry, jax.Array]:
         keep, x_t = now
-        new, y = step(carry, x_t)
-        at = lambda a: keep.reshape(-1, *[1] * (a.ndim - 1))
-        return jax.tree.map(lambda n, o: jnp.where(at(n), n, o), new, carry), jnp.where(at(y), y, 0)
+        return _kept(keep, step(carry, x_t), carry)
 
-    carry, outputs = jax.lax.scan(masked, carry, (valid, x.swapaxes(0, 1)))
+    carry, outputs = jax.lax.scan(body, carry, (keep, x), reverse=reverse, unroll=unroll)
     return carry, outputs.swapaxes(0, 1)
+
+
+def recur_with_weights(
+    step: Callable[..., tuple[Carry, jax.Array]],
+    project: Callable[[jax.Array], jax.Array],
+    weights: dict[str, jax.Array],
+    params: Any,
+    carry: Carry,
+    x: jax.Array,
+    valid: jax.Array | None = None,
+    *,
+    reverse: bool = False,
+    unroll: int = 1,
+) -> tuple[Carry, jax.Array]:
+    """`recur` for a step that multiplies with weight matrices: their gradients are one product each, after the loop.
+
+    The transpose of a scanned step would add up the gradient of every matrix at each time step. Here a product
+    `m_t = v_t U` is differentiated as `dm_t = dv_t U + e_t`, where `e = v dU` is one product for all time steps before
+    the tangent's loop; its transpose, `dU = v^T dm`, then comes after the gradient's loop. Nothing else is derived by
+    hand, so that derivatives of every order and mode follow. Of a step itself only the outputs of `sigmoid` and `tanh`
+    of this module are kept for the gradient's loop.
+
+    Args:
+        step: a pure function `(params, product, carry, z_t) -> (carry, y_t)` that closes over no arrays;
+            `product(name, v)` is `v @ weights[name]`, to be used once for each name, with `v` `[batch, k]`.
+        project: what a step needs of its input, as a function of all inputs `[time, batch, features]` at once.
+        weights: matrices `[k, n]` by name.
+        params: a pytree of the other arrays that `step` needs.
+        carry: as in `recur`; so are `x`, `valid`, `reverse` and `unroll`. Its leaves are floating point.
+
+    Returns:
+        As `recur`.
+    """
+    keep, x = _counted(valid, x)
+
+    def loop(weights: Any, params: Any, carry: Carry, z: Any, keep: Any, taps: Any) -> tuple[Any, dict[str, jax.Array]]:
+        @partial(jax.checkpoint, prevent_cse=False, policy=_POLICY)
+        def body(carry: Carry, now: Any) -> tuple[Carry, Any]:
+            (keep, z, taps), factors = now, {}
+
+            def product(name: str, v: jax.Array) -> jax.Array:
+                factors[name] = v
+                return _tapped(v @ weights[name], taps[name])
+
+            carry, y = _kept(keep, step(params, product, carry, z), carry)
+            return carry, (y, factors)
+
+        carry, (y, factors) = jax.lax.scan(body, carry, (keep, z, taps), reverse=reverse, unroll=unroll)
+        return (carry, y), factors
+
+    @jax.custom_jvp
+    def run(weights: Any, params: Any, carry: Carry, z: Any, keep: Any, taps: Any) -> tuple[Carry, jax.Array]:
+        return loop(weights, params, carry, z, keep, taps)[0]
+
+    @run.defjvp
+    def run_jvp(primals: Any, tangents: Any) -> Any:
+        weights, params, carry, z, keep, taps = primals
+        free = lambda params, carry, z, taps: loop(weights, params, carry, z, keep, taps)
+        out, linear, factors = jax.linearize(free, params, carry, z, taps, has_aux=True)
+        along = {name: factors[name] @ tangents[0][name] for name in weights}
+        return out, linear(*tangents[1:4], along)
+
+    taps = {name: jnp.zeros((*x.shape[:2], u.shape[1]), u.dtype) for name, u in weights.items()}
+    carry, outputs = run(weights, params, carry, project(x), keep, taps)
+    return carry, outputs.swapaxes(0, 1)
+
+
+def mask(valid: jax.Array, x: jax.Array) -> jax.Array:
+    """Which steps of `x` `[batch, time, ...]` count, booleans `[batch, time]`, from that or from lengths `[batch]`."""
+    valid = jnp.asarray(valid)
+    if valid.shape == x.shape[:2] and valid.dtype == bool:
+        return valid
+    if valid.shape == x.shape[:1] and jnp.issubdtype(valid.dtype, jnp.integer):
+        return jnp.arange(x.shape[1], dtype=jnp.int32)[None] < valid.astype(jnp.int32)[:, None]
+    raise ValueError(f"{valid.dtype}{list(valid.shape)} is neither lengths, integers [batch], nor a mask, booleans [batch, time]")
+
+
+def _counted(valid: jax.Array | None, x: jax.Array) -> tuple[jax.Array | None, jax.Array]:
+    """Mask and inputs, time first. A step that does not count runs on the sequence's first input that does.
+
+    At 0 the step may have no gradient, and 0 times NaN is NaN.
+    """
+    if valid is None:
+        return None, x.swapaxes(0, 1)
+    keep = mask(valid, x)
+    at = lambda a: a[..., None]
+    first = jnp.take_along_axis(x, at(at(keep.argmax(1))), 1)
+    x = jnp.where(at(keep), x, jnp.where(at(keep.any(1, keepdims=True)), first, 0))
+    return keep.T, x.swapaxes(0, 1)
+
+
+def _kept(keep: jax.Array | None, new: tuple[Carry, jax.Array], old: Carry) -> tuple[Carry, jax.Array]:
+    if keep is None:
+        return new
+    choose = lambda n, o: jnp.where(keep.reshape(-1, *[1] * (n.ndim - 1)), n, o)
+    return jax.tree.map(choose, new[0], old), choose(new[1], jnp.zeros((), new[1].dtype))
+
+
+@jax.custom_jvp
+def _tapped(m: jax.Array, tap: jax.Array) -> jax.Array:
+    """`m`, whose tangent is that of `m + tap`: nothing reads the tap's value, 0."""
+    return m
+
+
+@_tapped.defjvp
+def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    return primals[0], tangents[0] + tangents[1]
+
+
+def remember(a: jax.Array) -> jax.Array:
+    """`a`, kept for the gradient's loop by `recur_with_weights`, where it would be computed again."""
+    return checkpoint_name(a, "remembered")
+
+
+_POLICY = jax.checkpoint_policies.save_from_both_policies(
+    jax.checkpoint_policies.save_only_these_names("remembered"), jax.checkpoint_policies.dots_saveable
+)
+
+
+@jax.custom_jvp
+def sigmoid(x: jax.Array) -> jax.Array:
+    """The logistic function; its gradient remembers the output alone."""
+    return jax.nn.sigmoid(x)
+
+
+@sigmoid.defjvp
+def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    y = remember(jax.nn.sigmoid(*primals))
+    return y, y * (1 - y) * tangents[0]
+
+
+@jax.custom_jvp
+def tanh(x: jax.Array) -> jax.Array:
+    """The hyperbolic tangent; its gradient remembers the output alone."""
+    return jnp.tanh(x)
+
+
+@tanh.defjvp
+def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    y = remember(jnp.tanh(*primals))
+    return y, (1 - y * y) * tangents[0]
