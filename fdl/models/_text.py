@@ -43,8 +43,8 @@ class CharacterModel(nn.Layer):
         joint = _uniform(math.sqrt(6 / (6 * n)))  # [2 n, 4 n]
         cell = nn.LSTM(n, kernel_init=joint, recurrent_init=joint)
         y = scope(nn.Embedding(self.vocabulary, n, glorot), characters)
-        for _ in range(self.layers):
-            y = scope(_Carried(cell, self.dropout), y, starts)
+        for layer in range(self.layers):
+            y = scope(_Carried(cell, self.dropout), y, starts, name=f"lstm_{layer}")
         bias = _uniform(math.sqrt(3 / self.vocabulary))
         return scope(nn.Dense(self.vocabulary, kernel_init=glorot, bias_init=bias), y, name="logits")
 

@@ -35,9 +35,9 @@ class Conv(Layer):
     form: ops.Form = "auto"
 
     def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
-        shape = (*ops.pair(self.kernel_size), x.shape[-1], self.features)
+        shape = (*ops.per_axis(self.kernel_size, x.ndim - 2), x.shape[-1], self.features)
         kernel = scope.param("kernel", self.kernel_init, shape, x.dtype)
-        y = ops.conv(x, kernel, self.strides, self.padding, self.dilation, self.form)
+        y = ops.conv(x, kernel, self.strides, self.padding, self.dilation, form=self.form)
         if self.bias:
             y = y + scope.param("bias", self.bias_init, (self.features,), x.dtype).reshape(1, 1, 1, -1)
         return y

@@ -7,11 +7,13 @@ from fdl.ops._attention import length_mask as length_mask
 from fdl.ops._attention import masked_softmax as masked_softmax
 from fdl.ops._conv import Form as Form
 from fdl.ops._conv import conv as conv
+from fdl.ops._conv import conv_transpose as conv_transpose
 from fdl.ops._decode import Decoded as Decoded
 from fdl.ops._decode import beam_search as beam_search
 from fdl.ops._decode import filter_logits as filter_logits
 from fdl.ops._decode import greedy_decode as greedy_decode
 from fdl.ops._decode import sample_decode as sample_decode
+from fdl.ops._forms import Form as Form
 from fdl.ops._pool import avg_pool as avg_pool
 from fdl.ops._pool import max_pool as max_pool
 from fdl.ops._positions import rotary as rotary
@@ -19,4 +21,4 @@ from fdl.ops._positions import sinusoidal as sinusoidal
 from fdl.ops._recurrence import recur as recur
 from fdl.ops._recurrence import recur_with_weights as recur_with_weights
 from fdl.ops._window import explicit_padding as explicit_padding
-from fdl.ops._window import pair as pair
+from fdl.ops._window import per_axis as per_axis

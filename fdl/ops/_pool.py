@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from fdl.ops._window import Padding, explicit_padding, pad, pair, slices
+from fdl.ops._window import Padding, explicit_padding, pad, per_axis, slices
 
 
 def max_pool(

@@ -6,16 +6,26 @@ import jax
 import jax.numpy as jnp
 
 Padding = str | Sequence[tuple[int, int]]
+SPATIAL = ("[batch, width, channels]", "[batch, height, width, channels]", "[batch, depth, height, width, channels]")
 
 
-def pair(value: int | Sequence[int]) -> tuple[int, int]:
-    """An integer for both spatial axes, or one for each."""
-    height, width = (value, value) if isinstance(value, int) else value
-    return height, width
+def spatial_rank(x: jax.Array) -> int:
+    """How many spatial axes stand between batch and channels: 1, 2 or 3."""
+    if not 3 <= x.ndim <= 5:
+        raise ValueError(f"an input has the axes {', '.join(SPATIAL[:-1])} or {SPATIAL[-1]}, not {x.ndim} of them")
+    return x.ndim - 2
+
+
+def per_axis(value: int | Sequence[int], rank: int, what: str = "value") -> tuple[int, ...]:
+    """An integer for all spatial axes, or one for each; `what` names it where their number is wrong."""
+    values = (value,) * rank if isinstance(value, int) else tuple(value)
+    if len(values) != rank:
+        raise ValueError(f"{what} {values} has {len(values)} numbers for {rank} spatial axes")
+    return values
 
 
 def explicit_padding(
-    padding: Padding, sizes: Sequence[int], window: Sequence[int], strides: Sequence[int], dilation: Sequence[int] = (1, 1)
+    padding: Padding, sizes: Sequence[int], window: Sequence[int], strides: Sequence[int], dilation: Sequence[int] | None = None
 ) -> tuple[tuple[int, int], ...]:
     """Padding as `(low, high)` an axis.
 
@@ -23,12 +33,16 @@ def explicit_padding(
     TensorFlow (PyTorch pads evenly, which differs for even windows and for strides).
     """
     if not isinstance(padding, str):
-        return tuple((int(low), int(high)) for low, high in padding)
+        pairs = tuple((int(low), int(high)) for low, high in padding)
+        if len(pairs) != len(window):
+            raise ValueError(f"padding {pairs} has {len(pairs)} pairs for {len(window)} spatial axes")
+        return pairs
     if padding == "VALID":
         return ((0, 0),) * len(window)
     if padding != "SAME":
         raise ValueError(f"padding {padding!r} is neither 'SAME', 'VALID' nor a pair (low, high) for each axis")
-    total = [max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0) for n, k, s, d in zip(sizes, window, strides, dilation)]
+    reach = [(k - 1) * d + 1 for k, d in zip(window, dilation or (1,) * len(window))]
+    total = [max((-(-n // s) - 1) * s + r - n, 0) for n, r, s in zip(sizes, reach, strides)]
     return tuple((t // 2, t - t // 2) for t in total)
 
 
@@ -42,8 +56,10 @@ def slices(x: jax.Array, axis: int, window: int, stride: int, dilation: int = 1)
     return [jax.lax.slice_in_dim(x, start, start + (count - 1) * stride + 1, stride, axis) for start in starts]
 
 
-def pad(x: jax.Array, padding: Sequence[tuple[int, int]], value: float = 0) -> jax.Array:
-    """`[batch, height, width, channels]` with its two spatial axes padded, or cut where `padding` is negative."""
-    if not any(map(any, padding)):
+def pad(x: jax.Array, padding: Sequence[tuple[int, int]], value: float = 0, dilation: Sequence[int] | None = None) -> jax.Array:
+    """`x` with its spatial axes padded, or cut where `padding` is negative; of `dilation` `d`, its elements `d` apart."""
+    spread = dilation or (1,) * len(padding)
+    if not any(map(any, padding)) and {*spread} == {1}:
         return x
-    return jax.lax.pad(x, jnp.asarray(value, x.dtype), [(0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)])
+    config = [(0, 0, 0), *((low, high, d - 1) for (low, high), d in zip(padding, spread)), (0, 0, 0)]
+    return jax.lax.pad(x, jnp.asarray(value, x.dtype), config)

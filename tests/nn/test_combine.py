@@ -82,7 +82,7 @@ def test_conv_is_the_operation_plus_its_bias(bias):
     layer, x = nn.Conv(4, (2, 3), (2, 1), ((1, 0), (0, 2)), (1, 2), bias=bias, bias_init=nn.initializers.normal()), draw(2, 6, 7, 3)
     params, _ = layer.init(KEY, x)
     assert jax.tree.map(jnp.shape, params) == {"kernel": (2, 3, 3, 4)} | ({"bias": (4,)} if bias else {})
-    want = ops.conv(x, params["kernel"], (2, 1), ((1, 0), (0, 2)), (1, 2), "lax") + (params["bias"].reshape(1, 1, 1, 4) if bias else 0)
+    want = ops.conv(x, params["kernel"], (2, 1), ((1, 0), (0, 2)), (1, 2), form="lax") + (params["bias"].reshape(1, 1, 1, 4) if bias else 0)
     assert abs(layer.apply(params, {}, x)[0] - want).max() < 3e-6  # measured 2e-7
 
 

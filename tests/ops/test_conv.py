@@ -30,7 +30,7 @@ def arrays(size, channels, kernel, features=5, batch=2, seed=0, dtype=np.float64
 
 @pytest.mark.parametrize(("size", "channels", "kernel", "strides", "padding", "dilation"), grid())
 def test_every_form_has_the_values_and_gradients_of_lax(float64, error, size, channels, kernel, strides, padding, dilation):
-    conv = lambda form: lambda x, w: ops.conv(x, w, strides, padding, dilation, form)
+    conv = lambda form: lambda x, w: ops.conv(x, w, strides, padding, dilation, form=form)
     x, w = arrays(size, channels, kernel)
 
     @jax.jit
@@ -63,7 +63,7 @@ def test_six_loops_agree(float64, error, form, strides, dilation, padding):
     want = np.zeros((2, (p.shape[1] - reach[0]) // s + 1, (p.shape[2] - reach[1]) // t + 1, 2))
     for i, j, o, u, v, c in np.ndindex(*want.shape[1:], *w.shape[:3]):
         want[:, i, j, o] += p[:, i * s + u * d, j * t + v * e, c] * float(w[u, v, c, o])
-    assert error(ops.conv(x, w, strides, padding, dilation, form), want) < 5e-15  # measured 2e-16
+    assert error(ops.conv(x, w, strides, padding, dilation, form=form), want) < 5e-15  # measured 2e-16
 
 
 def torch_cases():
@@ -79,7 +79,7 @@ def test_pytorch_agrees_forward_and_in_every_gradient(float64, torch, error, siz
     @jax.jit
     def forward_and_gradients(x, w, b):
         def one(form):
-            y, pull = jax.vjp(lambda x, w, b: ops.conv(x, w, strides, padding, dilation, form) + b.reshape(1, 1, 1, -1), x, w, b)
+            y, pull = jax.vjp(lambda x, w, b: ops.conv(x, w, strides, padding, dilation, form=form) + b.reshape(1, 1, 1, -1), x, w, b)
             return y, *pull(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
 
         return one("canonical"), one("patches")
@@ -127,7 +127,7 @@ def test_shapes_and_forms_that_do_not_fit_are_refused():
         ops.conv(x[0], w)
     with pytest.raises(ValueError, match=r"a kernel of shape \(3, 3, 3, 5\) does not fit an input of shape \(2, 4, 4, 2\)"):
         ops.conv(x[..., :2], w)
-    with pytest.raises(ValueError, match="form 'fast' is none of 'auto', 'canonical', 'patches', 'blocks', 'winograd', 'lax'"):
+    with pytest.raises(ValueError, match="form 'fast' is none of 'auto', 'canonical', 'patches', 'blocks', 'winograd', 'shifts', 'lax'"):
         ops.conv(x, w, form="fast")
     with pytest.raises(ValueError, match="padding 'same' is neither 'SAME', 'VALID' nor a pair"):
         ops.conv(x, w, padding="same")

@@ -115,7 +115,7 @@ def test_training_inside_scan_agrees_with_lax(float64, error, how):
 
 def test_differentiating_through_scan_and_remat_agrees_with_lax(float64, error):
     def transform(form):
-        conv = jax.checkpoint(lambda x, w: jnp.tanh(ops.conv(x, w, 1, "SAME", (1, 2), form)))
+        conv = jax.checkpoint(lambda x, w: jnp.tanh(ops.conv(x, w, 1, "SAME", (1, 2), form=form)))
         rolled = lambda x, w: jax.lax.scan(lambda x, _: (conv(x, w), None), x, None, length=3)[0]
         return jax.grad(lambda x, w: jnp.sum(rolled(x, w) ** 2), (0, 1))
 
