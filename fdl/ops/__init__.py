@@ -5,7 +5,6 @@ from fdl.ops._attention import attention as attention
 from fdl.ops._attention import attention_weights as attention_weights
 from fdl.ops._attention import length_mask as length_mask
 from fdl.ops._attention import masked_softmax as masked_softmax
-from fdl.ops._conv import Form as Form
 from fdl.ops._conv import conv as conv
 from fdl.ops._conv import conv_transpose as conv_transpose
 from fdl.ops._decode import Decoded as Decoded
