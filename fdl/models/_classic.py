@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jax.nn import initializers
 
 from fdl import nn
-from fdl.models._images import spatial_mean
 
 
 def lenet5(classes: int = 10) -> nn.Sequential:
@@ -64,5 +63,5 @@ def all_cnn_c(classes: int = 10) -> nn.Sequential:
         conv(96), nn.relu, conv(96), nn.relu, conv(96, strides=2), nn.relu, nn.Dropout(0.5),
         conv(192), nn.relu, conv(192), nn.relu, conv(192, strides=2), nn.relu, nn.Dropout(0.5),
         conv(192, padding="VALID"), nn.relu, conv(192, 1), nn.relu, conv(classes, 1), nn.relu,
-        spatial_mean,
+        nn.GlobalAvgPool(),
     )  # fmt: skip

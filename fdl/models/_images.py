@@ -55,11 +55,6 @@ def standardise_images(x: jax.Array) -> jax.Array:
     return centred / jnp.maximum(jnp.sqrt(jnp.square(centred).mean((1, 2, 3), keepdims=True)), size**-0.5)
 
 
-def spatial_mean(x: jax.Array) -> jax.Array:
-    """The mean over all places, `[batch, height, width, channels]` to `[batch, channels]`."""
-    return x.mean((1, 2))
-
-
 def random_crop(key: jax.Array, x: jax.Array, margin: int) -> jax.Array:
     """Each image moved by up to `margin` pixels along both axes, every place as likely, with zeros where nothing was."""
     padded = jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))

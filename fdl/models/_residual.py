@@ -10,7 +10,6 @@ from jax.nn import initializers
 
 from fdl import nn
 from fdl.core import FdlError, choose
-from fdl.models._images import spatial_mean
 
 _HE = initializers.variance_scaling(2.0, "fan_out", "normal")
 _STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
@@ -71,7 +70,7 @@ def cifar_resnet(depth: int = 20, classes: int = 10) -> nn.Sequential:
             strides = 2 if block == 0 and features > 16 else 1
             shortcut = _Subsample(features, strides) if strides > 1 else None
             layers += [nn.Residual(_basic(features, strides), shortcut), nn.relu]
-    return nn.Sequential(_conv(16), nn.BatchNorm(), nn.relu, *layers, spatial_mean, nn.Dense(classes))
+    return nn.Sequential(_conv(16), nn.BatchNorm(), nn.relu, *layers, nn.GlobalAvgPool(), nn.Dense(classes))
 
 
 def resnet(depth: Literal[18, 34, 50] = 18, classes: int = 1000, stem: Literal["imagenet", "cifar"] = "imagenet") -> nn.Sequential:
@@ -108,7 +107,7 @@ def resnet(depth: Literal[18, 34, 50] = 18, classes: int = 1000, stem: Literal["
             channels = growth * features
             shortcut = nn.Sequential(_conv(channels, 1, step), nn.BatchNorm()) if changed else None
             layers += [nn.Residual(block(features, step), shortcut), nn.relu]
-    return nn.Sequential(_conv(64, size, strides), nn.BatchNorm(), nn.relu, *layers, spatial_mean, nn.Dense(classes))
+    return nn.Sequential(_conv(64, size, strides), nn.BatchNorm(), nn.relu, *layers, nn.GlobalAvgPool(), nn.Dense(classes))
 
 
 @dataclass(frozen=True)
@@ -154,6 +153,6 @@ def wide_resnet(depth: int, width: int, classes: int = 10, dropout: float = 0.0)
     glorot = initializers.glorot_uniform()
     stages = [_Wide(f * width, 2 if f > 16 and i == 0 else 1, dropout) for f in (16, 32, 64) for i in range(units)]
     return nn.Sequential(
-        nn.Conv(16, 3, bias=False, kernel_init=glorot), *stages, nn.BatchNorm(), nn.relu, spatial_mean,
+        nn.Conv(16, 3, bias=False, kernel_init=glorot), *stages, nn.BatchNorm(), nn.relu, nn.GlobalAvgPool(),
         nn.Dense(classes, kernel_init=glorot),
     )  # fmt: skip

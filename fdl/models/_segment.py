@@ -19,7 +19,7 @@ class UNet(nn.Layer):
 
     Args:
         classes: logits of a pixel.
-        features: of each level, the finest first. Default 16, 32, 64: 117,202 parameters for one channel and 2 classes; the
+        features: of each level, the finest first. Default 16, 32, 64: 116,770 parameters for one channel and 2 classes; the
             paper's 64, 128, 256, 512, 1024: 31,030,658.
 
     Input `[batch, height, width, channels]`, both sides divisible by 2 to the power of the levels but one; output logits

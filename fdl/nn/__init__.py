@@ -22,9 +22,13 @@ from fdl.nn._cells import MGU as MGU
 from fdl.nn._cells import RNN as RNN
 from fdl.nn._cells import Cell as Cell
 from fdl.nn._combine import Flatten as Flatten
+from fdl.nn._combine import Parallel as Parallel
 from fdl.nn._combine import Residual as Residual
 from fdl.nn._combine import Sequential as Sequential
 from fdl.nn._conv import Conv as Conv
+from fdl.nn._conv import ConvTranspose as ConvTranspose
+from fdl.nn._conv import DepthwiseConv as DepthwiseConv
+from fdl.nn._conv import SeparableConv as SeparableConv
 from fdl.nn._dense import Dense as Dense
 from fdl.nn._dropout import Dropout as Dropout
 from fdl.nn._embedding import Embedding as Embedding
@@ -32,8 +36,13 @@ from fdl.nn._embedding import LearnedPositions as LearnedPositions
 from fdl.nn._embedding import SinusoidalPositions as SinusoidalPositions
 from fdl.nn._linear_recurrent import LRU as LRU
 from fdl.nn._norm import BatchNorm as BatchNorm
+from fdl.nn._pool import AdaptiveAvgPool as AdaptiveAvgPool
+from fdl.nn._pool import AdaptiveMaxPool as AdaptiveMaxPool
 from fdl.nn._pool import AvgPool as AvgPool
+from fdl.nn._pool import GlobalAvgPool as GlobalAvgPool
+from fdl.nn._pool import GlobalMaxPool as GlobalMaxPool
 from fdl.nn._pool import MaxPool as MaxPool
+from fdl.nn._pool import Upsample as Upsample
 from fdl.nn._recurrent import Recurrent as Recurrent
 from fdl.nn._recurrent import reset_carry as reset_carry
 from fdl.nn._stacked import Bidirectional as Bidirectional

@@ -5,39 +5,182 @@ import jax
 from jax.nn import initializers
 
 from fdl import ops
-from fdl.core import Layer, Scope
+from fdl.core import FdlError, Layer, Scope, check_positive
+
+
+def _check(layer: "Conv | DepthwiseConv | SeparableConv | ConvTranspose", *counts: str) -> None:
+    """Before anything is traced: positive whole numbers, as many for each option, and a padding that there is."""
+    where, rank = f"nn.{type(layer).__name__}", 0
+    for name in counts:
+        check_positive(f"{where} {name}", getattr(layer, name), int)
+    for name in ("kernel_size", "strides", "dilation"):
+        value = getattr(layer, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            check_positive(f"{where} {name}", number, int)
+        rank = rank or (len(value) if isinstance(value, tuple) else 0)
+        if isinstance(value, tuple) and len(value) != rank:
+            raise FdlError(f"{where} {name}", f"{len(value)} numbers", f"{rank}, as many as in the options before it")
+    modes = ("SAME", "VALID") + (() if isinstance(layer, ConvTranspose) else ("CIRCULAR", "REFLECT"))
+    if isinstance(layer.padding, str) and layer.padding not in modes:
+        expected = f"one of {', '.join(modes)}, or (low, high) for each axis"
+        raise FdlError(f"{where} padding", repr(layer.padding), expected)
+
+
+def _weigh(scope: Scope, layer: "Conv | DepthwiseConv | ConvTranspose", x: jax.Array, groups: int, features: int) -> jax.Array:
+    if x.shape[-1] % groups:
+        raise ValueError(f"{x.shape[-1]} channels do not divide into {groups} groups")
+    window = ops.per_axis(layer.kernel_size, ops.spatial_rank(x), "kernel_size")
+    return scope.param("kernel", layer.kernel_init, (*window, x.shape[-1] // groups, features), x.dtype)
+
+
+def _shift(scope: Scope, layer: "Conv | DepthwiseConv | ConvTranspose", y: jax.Array) -> jax.Array:
+    if not layer.bias:
+        return y
+    return y + scope.param("bias", layer.bias_init, y.shape[-1:], y.dtype).reshape(*(1 for _ in y.shape[:-1]), -1)
 
 
 @dataclass(frozen=True)
 class Conv(Layer):
-    """Two-dimensional convolution (cross-correlation) plus a bias; `ops.conv` has the equation.
+    """Convolution (cross-correlation) over one, two or three axes plus a bias; `ops.conv` has the equation.
 
     Args:
         features: output channels.
-        kernel_size: height and width, one integer for both.
-        strides: as `ops.conv` takes them; so are `padding` (default `"SAME"`), `dilation` and `form`.
+        kernel_size: one integer for all spatial axes, or one for each.
+        strides: as `ops.conv` takes them; so are `padding` (default `"SAME"`), `dilation`, `groups` and `form`.
         bias: whether one is added to every feature.
-        kernel_init: default LeCun normal, variance 1 / (height x width x input channels).
+        kernel_init: default LeCun normal, variance 1 / (elements of the window x input channels of a group).
         bias_init: default zeros.
 
-    Input `[batch, height, width, channels]`, output `[batch, height', width', features]`. Parameters: `kernel`
-    `[height, width, channels, features]`, `bias` `[features]`, of the input's dtype.
+    Input `[batch, height, width, channels]`, output `[batch, height', width', features]`, or with one axis or three between
+    batch and channels. Parameters: `kernel` `[height, width, channels / groups, features]`, `bias` `[features]`, of the
+    input's dtype.
     """
 
     features: int
-    kernel_size: int | tuple[int, int] = 3
-    strides: int | tuple[int, int] = 1
-    padding: str | tuple[tuple[int, int], tuple[int, int]] = "SAME"
-    dilation: int | tuple[int, int] = 1
+    kernel_size: int | tuple[int, ...] = 3
+    strides: int | tuple[int, ...] = 1
+    padding: str | tuple[tuple[int, int], ...] = "SAME"
+    dilation: int | tuple[int, ...] = 1
+    groups: int = 1
     bias: bool = True
     kernel_init: Callable[..., jax.Array] = initializers.lecun_normal()
     bias_init: Callable[..., jax.Array] = initializers.zeros
     form: ops.Form = "auto"
 
+    def __post_init__(self) -> None:
+        _check(self, "features", "groups")
+        if self.features % self.groups:
+            raise FdlError("nn.Conv features", str(self.features), f"a multiple of the {self.groups} groups")
+
     def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
-        shape = (*ops.per_axis(self.kernel_size, x.ndim - 2), x.shape[-1], self.features)
-        kernel = scope.param("kernel", self.kernel_init, shape, x.dtype)
-        y = ops.conv(x, kernel, self.strides, self.padding, self.dilation, form=self.form)
-        if self.bias:
-            y = y + scope.param("bias", self.bias_init, (self.features,), x.dtype).reshape(1, 1, 1, -1)
-        return y
+        kernel = _weigh(scope, self, x, self.groups, self.features)
+        return _shift(scope, self, ops.conv(x, kernel, self.strides, self.padding, self.dilation, self.groups, self.form))
+
+
+@dataclass(frozen=True)
+class DepthwiseConv(Layer):
+    """A convolution of each channel by itself: `Conv` with as many groups as channels.
+
+    Args:
+        kernel_size: as `Conv` takes it; so are `strides`, `padding`, `dilation`, `bias` and the initializers.
+        multiplier: features made of each channel; feature `c m + i` is the `i`-th of channel `c`.
+
+    Input and output as `Conv`'s, with `channels x multiplier` features. Parameters: `kernel`
+    `[height, width, 1, channels x multiplier]`, `bias`.
+    """
+
+    kernel_size: int | tuple[int, ...] = 3
+    strides: int | tuple[int, ...] = 1
+    padding: str | tuple[tuple[int, int], ...] = "SAME"
+    dilation: int | tuple[int, ...] = 1
+    multiplier: int = 1
+    bias: bool = True
+    kernel_init: Callable[..., jax.Array] = initializers.lecun_normal()
+    bias_init: Callable[..., jax.Array] = initializers.zeros
+
+    def __post_init__(self) -> None:
+        _check(self, "multiplier")
+
+    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        kernel = _weigh(scope, self, x, channels, channels * self.multiplier)
+        return _shift(scope, self, ops.conv(x, kernel, self.strides, self.padding, self.dilation, channels))
+
+
+@dataclass(frozen=True)
+class SeparableConv(Layer):
+    """A depthwise convolution, then one over channels alone.
+
+    As in Chollet 2017, "Xception: Deep Learning with Depthwise Separable Convolutions".
+
+    Args:
+        features: output channels.
+        kernel_size: of the depthwise part, as `DepthwiseConv` takes it; so are `strides`, `padding`, `dilation` and
+            `multiplier`.
+        bias: whether one is added to every feature, at the end.
+        kernel_init: of both kernels.
+        bias_init: default zeros.
+
+    Input and output as `Conv`'s. Parameters: `depthwise` and `pointwise`, those of a `DepthwiseConv` without bias and of a
+    `Conv` of size 1.
+    """
+
+    features: int
+    kernel_size: int | tuple[int, ...] = 3
+    strides: int | tuple[int, ...] = 1
+    padding: str | tuple[tuple[int, int], ...] = "SAME"
+    dilation: int | tuple[int, ...] = 1
+    multiplier: int = 1
+    bias: bool = True
+    kernel_init: Callable[..., jax.Array] = initializers.lecun_normal()
+    bias_init: Callable[..., jax.Array] = initializers.zeros
+
+    def __post_init__(self) -> None:
+        _check(self, "features", "multiplier")
+
+    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
+        depthwise = DepthwiseConv(
+            self.kernel_size, self.strides, self.padding, self.dilation, self.multiplier, bias=False, kernel_init=self.kernel_init
+        )
+        pointwise = Conv(self.features, 1, bias=self.bias, kernel_init=self.kernel_init, bias_init=self.bias_init)
+        return scope(pointwise, scope(depthwise, x, name="depthwise"), name="pointwise")
+
+
+@dataclass(frozen=True)
+class ConvTranspose(Layer):
+    """The transpose of a convolution plus a bias, to enlarge feature maps; `ops.conv_transpose` has equation and output size.
+
+    Args:
+        features: output channels.
+        kernel_size: one integer for all spatial axes, or one for each.
+        strides: how many times larger the output is, with padding `"SAME"` (default).
+        padding: as `ops.conv_transpose` takes it; so are `dilation`, `groups` and `output_padding`.
+        bias: whether one is added to every feature.
+        kernel_init: default LeCun normal, as in `Conv`.
+        bias_init: default zeros.
+
+    Input `[batch, height, width, channels]`, output `[batch, height', width', features]`, or with one axis or three between
+    batch and channels. Parameters: `kernel` `[height, width, channels / groups, features]`, `bias` `[features]`, of the
+    input's dtype.
+    """
+
+    features: int
+    kernel_size: int | tuple[int, ...] = 3
+    strides: int | tuple[int, ...] = 1
+    padding: str | tuple[tuple[int, int], ...] = "SAME"
+    dilation: int | tuple[int, ...] = 1
+    groups: int = 1
+    output_padding: int | tuple[int, ...] = 0
+    bias: bool = True
+    kernel_init: Callable[..., jax.Array] = initializers.lecun_normal()
+    bias_init: Callable[..., jax.Array] = initializers.zeros
+
+    def __post_init__(self) -> None:
+        _check(self, "features", "groups")
+        if self.features % self.groups:
+            raise FdlError("nn.ConvTranspose features", str(self.features), f"a multiple of the {self.groups} groups")
+
+    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
+        kernel = _weigh(scope, self, x, self.groups, self.features)
+        y = ops.conv_transpose(x, kernel, self.strides, self.padding, self.dilation, self.groups, self.output_padding)
+        return _shift(scope, self, y)

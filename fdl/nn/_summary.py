@@ -100,15 +100,25 @@ def _flops(jaxpr: Any) -> int:
             for p in (v if isinstance(v, tuple) else (v,))
             if hasattr(p, "eqns") or hasattr(p, "jaxpr")
         ]
-        if eqn.params.get("name") == "conv_by_tiles":  # the convolution that it computes, not its tricks
-            total += 2 * out * math.prod(eqn.invars[1].aval.shape[:-1])
+        if eqn.params.get("name") in ("conv_by_tiles", "conv_by_groups"):  # the convolution that it computes, not its tricks
+            total += _conv_flops(eqn)
         elif inner:
             total += max(map(_flops, inner)) * eqn.params.get("length", 1)
         elif name == "dot_general":
             contracted = eqn.params["dimension_numbers"][0][0]
             total += 2 * out * math.prod(eqn.invars[0].aval.shape[axis] for axis in contracted)
         elif name in ("canonical_conv", "conv_general_dilated"):
-            total += 2 * out * math.prod(eqn.invars[1].aval.shape[:-1])
+            total += _conv_flops(eqn)
         elif name not in _FREE:
             total += max(out, *(math.prod(v.aval.shape) for v in eqn.invars)) if name.startswith("reduce") else out
     return total
+
+
+def _conv_flops(eqn: Any) -> int:
+    """Each output meets the whole window, or each input does, where those are fewer: what is between dilated inputs is zero."""
+    x, kernel, y = (v.aval.shape for v in (*eqn.invars[:2], eqn.outvars[0]))
+    numbers = eqn.params.get("dimension_numbers")
+    x_channels, channels, features = (numbers.lhs_spec[1], *numbers.rhs_spec[1::-1]) if numbers else (-1, -2, -1)
+    groups = x[x_channels] // kernel[channels]
+    outward, inward = math.prod(y) * math.prod(kernel) // kernel[features], math.prod(x) * math.prod(kernel) // kernel[channels] // groups
+    return 2 * min(outward, inward)

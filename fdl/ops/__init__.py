@@ -13,11 +13,16 @@ from fdl.ops._decode import filter_logits as filter_logits
 from fdl.ops._decode import greedy_decode as greedy_decode
 from fdl.ops._decode import sample_decode as sample_decode
 from fdl.ops._forms import Form as Form
+from fdl.ops._pool import adaptive_avg_pool as adaptive_avg_pool
+from fdl.ops._pool import adaptive_max_pool as adaptive_max_pool
 from fdl.ops._pool import avg_pool as avg_pool
 from fdl.ops._pool import max_pool as max_pool
 from fdl.ops._positions import rotary as rotary
 from fdl.ops._positions import sinusoidal as sinusoidal
 from fdl.ops._recurrence import recur as recur
 from fdl.ops._recurrence import recur_with_weights as recur_with_weights
+from fdl.ops._resize import Method as Method
+from fdl.ops._resize import upsample as upsample
 from fdl.ops._window import explicit_padding as explicit_padding
 from fdl.ops._window import per_axis as per_axis
+from fdl.ops._window import spatial_rank as spatial_rank

@@ -68,7 +68,9 @@ def _flat(x: jax.Array, kernel: jax.Array, form: Form, steps: Steps) -> jax.Arra
     x = pad(x, (steps.padding[0], (0, 0), (0, 0)), dilation=(steps.x_dilation[0], 1, 1))
     x = jnp.concatenate(slices(x, 1, kernel.shape[0], steps.strides[0], steps.w_dilation[0]), -1)
     kernel = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
-    y = _plane(x.reshape(-1, *x.shape[2:]), kernel, form, Steps(*(axes[1:] for axes in steps)))
+    y = _plane(
+        x.reshape(-1, *x.shape[2:]), kernel, form, Steps(steps.strides[1:], steps.padding[1:], steps.x_dilation[1:], steps.w_dilation[1:])
+    )
     return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
