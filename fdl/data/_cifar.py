@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,7 +55,8 @@ def parse_binary(content: bytes | memoryview, where: str, labels: Sequence[Label
 def parse_python(content: bytes | memoryview, where: str, labels: Sequence[Labels]) -> np.ndarray:
     """The records of the pickled form, which is not unpickled."""
     batch = parse_pickled(bytes(content), where)
-    pixels, lists = batch.get(b"data"), [batch.get(label.key) for label in labels]
+    pixels = batch.get(b"data")
+    lists: list[Any] = [batch.get(label.key) for label in labels]
     rows = len(pixels) if isinstance(pixels, np.ndarray) and pixels.shape[1] == PIXELS else -1
     if not all(isinstance(values, list) and len(values) == rows for values in lists):
         keys = " and ".join(label.key.decode() for label in labels)

@@ -78,7 +78,9 @@ def tolstoi(folder: Folder | None, streams: int = 50, steps: int = 50) -> Datase
     path = Path("" if folder is None else folder) / "input.txt"
     if folder is None or not path.is_file():
         fix = "Name a folder whose input.txt is the novel, such as Project Gutenberg's no. 2600, with --data-dir (in Python: data_dir=)."
-        raise FdlError("data set War and Peace", "no folder" if folder is None else f"no input.txt in {str(folder)!r}", "a folder with it", fix)
+        raise FdlError(
+            "data set War and Peace", "no folder" if folder is None else f"no input.txt in {str(folder)!r}", "a folder with it", fix
+        )
     content = read(path, TEXT_AT_MOST)
     try:
         text = content.decode()

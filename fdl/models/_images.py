@@ -11,12 +11,12 @@ from fdl.core import FdlError, fold
 
 @dataclass(frozen=True)
 class CifarInput(nn.Layer):
-    """What DeepOBS does to CIFAR's pixels before a net sees them.
+    """What DeepOBS does to CIFAR's and SVHN's pixels before a net sees them.
 
     While training, each image by itself: padded with zeros to 36 x 36 and cropped to 32 x 32 at random; flipped left to right
-    with probability 1/2 (unless `flip` is False, as for SVHN's digits); brightness, an addend of -63/255 to 63/255 (so little because DeepOBS takes pixels of 0
-    to 255 here); saturation, a factor of 0.5 to 1.5; contrast, a factor of 0.2 to 1.8 on the distances from each channel's
-    mean. Always: `standardise_images`.
+    with probability 1/2 (unless `flip` is False, as for SVHN's digits); brightness, an addend of -63/255 to 63/255 (so little
+    because DeepOBS takes pixels of 0 to 255 here); saturation, a factor of 0.5 to 1.5; contrast, a factor of 0.2 to 1.8 on
+    the distances from each channel's mean. Always: `standardise_images`.
 
     Input uint8 or floating pixels of 0 to 255 `[batch, height, width, 3]`, output float32 of the same shape.
 

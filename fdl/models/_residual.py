@@ -10,6 +10,7 @@ from jax.nn import initializers
 
 from fdl import nn
 from fdl.core import FdlError, choose
+from fdl.nn._combine import Child
 
 _HE = initializers.variance_scaling(2.0, "fan_out", "normal")
 _STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
@@ -64,7 +65,7 @@ def cifar_resnet(depth: int = 20, classes: int = 10) -> nn.Sequential:
     blocks, rest = divmod(depth - 2, 6)
     if blocks < 1 or rest:
         raise FdlError("cifar_resnet(depth)", repr(depth), "6n + 2 layers, such as 20, 32, 44, 56 or 110")
-    layers: list[nn.Layer] = []
+    layers: list[Child] = []
     for features in (16, 32, 64):
         for block in range(blocks):
             strides = 2 if block == 0 and features > 16 else 1
@@ -97,7 +98,7 @@ def resnet(depth: Literal[18, 34, 50] = 18, classes: int = 1000, stem: Literal["
         raise FdlError("resnet(depth)", repr(depth), "18, 34 or 50")
     first = {"imagenet": (7, 2), "cifar": (3, 1)}
     size, strides = choose("resnet(stem)", stem, first)
-    layers: list[nn.Layer] = [nn.MaxPool(3, 2, ((1, 1), (1, 1)))] if stem == "imagenet" else []
+    layers: list[Child] = [nn.MaxPool(3, 2, ((1, 1), (1, 1)))] if stem == "imagenet" else []
     block, growth = (_bottleneck, 4) if depth == 50 else (_basic, 1)
     channels = 64
     for stage, blocks in enumerate(_STAGES[depth]):

@@ -99,7 +99,14 @@ class AttentionDecoder(nn.Layer):
     features: int
 
     def forward(
-        self, scope: nn.Scope, tokens: jax.Array, memory: jax.Array, carry: Any, lengths: jax.Array | None = None, *, return_carry: bool = False
+        self,
+        scope: nn.Scope,
+        tokens: jax.Array,
+        memory: jax.Array,
+        carry: Any,
+        lengths: jax.Array | None = None,
+        *,
+        return_carry: bool = False,
     ) -> Any:
         x = scope(nn.Embedding(self.vocabulary, self.features), tokens)
         h, carry = scope(nn.Recurrent(nn.GRU(self.features), "all"), x, None, carry, return_carry=True)

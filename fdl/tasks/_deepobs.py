@@ -139,8 +139,8 @@ def fmnist_vae(folder: Folder = None) -> Task:
 
 def _autoencoder(name: str, labelled: Dataset, epochs: int) -> Task:
     """The images are their own labels."""
-    splits = (Split(split.inputs, split.inputs[0]) for split in (labelled.train, labelled.validation, labelled.test))
-    dataset = Dataset(labelled.name, *splits, source=labelled.source, licence=labelled.licence)
+    train, validation, test = (Split(split.inputs, split.inputs[0]) for split in (labelled.train, labelled.validation, labelled.test))
+    dataset = replace(labelled, train=train, validation=validation, test=test, classes=None)
     return _images(name, dataset, models.deepobs_vae(), epochs, 64, loss_fn=vae_loss, metrics={}, objective="loss", maximise=False)
 
 

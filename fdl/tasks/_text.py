@@ -24,7 +24,8 @@ def _characters(name: str, dataset: Dataset, epochs: int) -> Task:
     streams = int(dataset.train.inputs[1].sum())
     every = len(dataset.train) // streams
     return Task(
-        name, dataset, models.CharacterModel(len(dataset.vocabulary)), batch_size=streams, steps=epochs * every, evaluate_every=every, ordered=True
+        name, dataset, models.CharacterModel(len(dataset.vocabulary)),
+        batch_size=streams, steps=epochs * every, evaluate_every=every, ordered=True,
     )  # fmt: skip
 
 

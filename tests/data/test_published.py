@@ -127,7 +127,9 @@ def test_the_real_mnist_is_recognised():
 def small_cifar(published):
     """Four random images a file, as if they were the published ones: records by file, and what tells of them."""
     records = {
-        name: np.column_stack([*[RNG.integers(0, label.classes, 4, np.uint8) for label in published.labels], RNG.integers(0, 256, (4, 3072), np.uint8)])
+        name: np.column_stack(
+            [*[RNG.integers(0, label.classes, 4, np.uint8) for label in published.labels], RNG.integers(0, 256, (4, 3072), np.uint8)]
+        )
         for name in published.digests
     }
     return records, published._replace(digests={name: sha256(rows.tobytes()) for name, rows in records.items()})

@@ -179,6 +179,27 @@ def test_some_steps_on_one_batch_lower_the_loss(name, files):
     assert values[-1] < 0.95 * values[0]  # measured 0.9, 0.65 and 0.25
 
 
+def test_a_folder_for_data_that_comes_with_fdl_is_refused(tmp_path):
+    with pytest.raises(FdlError) as caught:
+        tasks.get("digits-cnn", tmp_path)
+    assert str(caught.value) == f"--data-dir: found '{tmp_path}' for digits-cnn; expected no folder: the data of digits-cnn comes with fdl."
+
+
+def test_3c3d_trains_on_drawn_images_and_is_measured_on_fixed_ones(files):
+    task = tasks.get("cifar10-3c3d")
+    assert task.card()["penalty"] == str(task.penalty) == "0.002/2 * sum(kernel^2), part of the recorded loss"
+    params, state = task.init(jax.random.key(0))
+    x, y = (jnp.asarray(a[:8]) for a in (task.dataset.train.inputs[0], task.dataset.train.labels.astype(np.int32)))
+    loss = jax.jit(lambda key: task.loss(params, state, data.Split((x,), y), key)[0])
+    assert loss(jax.random.key(0)) == loss(jax.random.key(0)) != loss(jax.random.key(1))
+    measured, _ = task.measure(params, state, data.Split((x,), y))
+    logits, _ = task.model.apply(params, state, x)
+    squares = sum(float((np.asarray(layer["kernel"], np.float64) ** 2).sum()) for layer in params.values())
+    want = float(losses.cross_entropy(logits, y)) + 0.001 * squares
+    assert abs(float(measured["loss"]) / want - 1) < 1e-6  # measured 6e-8
+    assert 0 <= measured["accuracy"] <= 1
+
+
 # Penalties, on a small task.
 
 

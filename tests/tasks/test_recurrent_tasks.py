@@ -73,7 +73,7 @@ def test_runs_side_by_side_carry_a_state_each():
 
 
 def test_a_study_in_order_is_the_same_by_threads_and_mapped(tmp_path):
-    how = {"trials": 2, "seeds": 1, "final_seeds": 1, "display": False}
+    how = {"trials": 2, "seeds": 1, "final_seeds": 2, "display": False}
     studies = [
         compare.study(TASK, {"sgd": optim.SGD(lr=space.log(0.1, 1))}, folder=tmp_path / str(chunk), chunk=chunk, **how) for chunk in (1, 2)
     ]
