@@ -55,10 +55,10 @@ def parse_binary(content: bytes | memoryview, where: str, labels: Sequence[Label
 def parse_python(content: bytes | memoryview, where: str, labels: Sequence[Labels]) -> np.ndarray:
     """The records of the pickled form, which is not unpickled."""
     batch = parse_pickled(bytes(content), where)
-    pixels = batch.get(b"data")
+    pixels: Any = batch.get(b"data")
     lists: list[Any] = [batch.get(label.key) for label in labels]
-    rows = len(pixels) if isinstance(pixels, np.ndarray) and pixels.shape[1] == PIXELS else -1
-    if not all(isinstance(values, list) and len(values) == rows for values in lists):
+    fits = isinstance(pixels, np.ndarray) and pixels.shape[1] == PIXELS
+    if not fits or not all(isinstance(values, list) and len(values) == len(pixels) for values in lists):
         keys = " and ".join(label.key.decode() for label in labels)
         raise FdlError(where, "other entries", f"data, a matrix of rows of {PIXELS:,} bytes, and {keys}, a list as long")
     for label, values in zip(labels, lists):

@@ -7,6 +7,7 @@ import pytest
 import scipy.stats
 
 from fdl import models, nn
+from fdl.core import jit
 
 MNIST, CIFAR = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32), jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
 NETS = {
@@ -64,6 +65,28 @@ def test_initial_weights_follow_the_distribution_that_deepobs_draws_from(name):
         assert scipy.stats.kstest(sample, distribution.cdf).pvalue > 1e-6, layer  # a false alarm once in a million keys
         assert abs(sample).max() <= max(distribution.support()) * (1 + 1e-6)
         assert (params[layer]["bias"] == np.float32(bias)).all()
+
+
+UNIFORM = scipy.stats.uniform(-np.sqrt(3), 2 * np.sqrt(3))
+GLOROT = {  # nets whose every kernel is Glorot's, what it is drawn from at variance 1, and the biases' value
+    "allcnnc": (models.all_cnn_c(100), CIFAR, scipy.stats.truncnorm(-2, 2, scale=1 / TRUNCATED.std()), 0.1),
+    "wrn": (models.wide_resnet(10, 1), CIFAR, UNIFORM, 0),
+    "vae": (models.deepobs_vae(), MNIST, UNIFORM, 0),
+}
+
+
+@pytest.mark.parametrize("name", GLOROT)
+def test_every_kernel_of_these_starts_as_glorot_says(name):
+    net, images, distribution, bias = GLOROT[name]
+    params, _ = jit(net.init, rare=True)(jax.random.key(1), jnp.zeros(images.shape))
+    for path, leaf in jax.tree.leaves_with_path(params):
+        sample = np.asarray(leaf, np.float64)
+        if path[-1].key == "kernel":
+            scale = glorot(np.prod(leaf.shape[:-1]), np.prod(leaf.shape[:-2]) * leaf.shape[-1])
+            assert scipy.stats.kstest(sample.ravel()[:20_000] / scale, distribution.cdf).pvalue > 1e-6, path
+        else:
+            normed = any("batch_norm" in part.key for part in path)
+            assert (sample == (path[-1].key == "scale" if normed else np.float32(bias))).all()
 
 
 def test_logistic_regression_starts_at_zero():
