@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from small import applier, begin
 
 from fdl import models, nn
-from fdl.core import jit
 
 MNIST, CIFAR = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32), jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
 NETS = {
@@ -28,7 +28,7 @@ def test_a_net_has_the_published_number_of_parameters(name):
 
 def start(name):
     net, images, _ = NETS[name]
-    params, state = net.init(jax.random.key(1), images)
+    params, state = begin(net, jnp.zeros(images.shape))
     assert state == {}
     return {path: jax.tree.map(lambda w: np.asarray(w, np.float64).ravel(), layer) for path, layer in params.items()}
 
@@ -78,7 +78,7 @@ GLOROT = {  # nets whose every kernel is Glorot's, what it is drawn from at vari
 @pytest.mark.parametrize("name", GLOROT)
 def test_every_kernel_of_these_starts_as_glorot_says(name):
     net, images, distribution, bias = GLOROT[name]
-    params, _ = jit(net.init, rare=True)(jax.random.key(1), jnp.zeros(images.shape))
+    params, _ = begin(net, jnp.zeros(images.shape))
     for path, leaf in jax.tree.leaves_with_path(params):
         sample = np.asarray(leaf, np.float64)
         if path[-1].key == "kernel":
@@ -98,9 +98,9 @@ def test_3c3d_is_what_pytorch_computes_with_its_weights(float64, torch):
     functional = torch.nn.functional
     net, _, _ = NETS["3c3d"]
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 32, 32, 3)))
-    params, _ = net.init(jax.random.key(0), x)
+    params, _ = begin(net, x)
     params = jax.tree.map(lambda w: w + 0.01 * jnp.asarray(np.random.default_rng(1).normal(size=w.shape)), params)  # biases too
-    got, _ = net.apply(params, {}, x)
+    got, _ = applier(net)(params, {}, x)
 
     def weights(name):
         kernel = torch.tensor(np.asarray(params[name]["kernel"]))

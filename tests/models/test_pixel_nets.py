@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small import applier, begin
 
 from fdl import FdlError, models, nn
 
@@ -29,7 +30,7 @@ class Half(nn.Layer):
 def test_an_autoencoder_draws_from_what_it_encodes():
     vae = models.VAE(nn.Flatten(), Half(), 3)
     x = jax.random.normal(jax.random.key(0), (400, 2, 2))
-    params, state = vae.init(jax.random.key(1), x)
+    params, state = begin(vae, x)
     (y, means, log_variances), _ = vae.apply(params, state, x, key=jax.random.key(2), train=True)
     noise = np.asarray((2 * y - means) / jnp.exp(log_variances / 2))
     assert means.shape == (400, 3)
@@ -55,8 +56,7 @@ def test_a_u_net_has_the_parameters_of_its_convolutions(features):
 def test_a_u_net_sees_a_pixel_s_surroundings_alone():
     net = models.UNet(2, (4, 6))
     x = jax.random.normal(jax.random.key(0), (1, 32, 32, 1))
-    params, state = net.init(jax.random.key(1), x)
-    apply = jax.jit(net.apply)
+    (params, state), apply = begin(net, x), applier(net)
     changed = abs(apply(params, state, x)[0] - apply(params, state, x.at[0, 4, 4].add(1))[0]).max((0, 3)) > 0
     assert changed[4, 4]
     assert changed[:8, :8].any()

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
+from small import applier, begin
 
 from fdl import models, nn, ops
 
@@ -21,7 +21,7 @@ def test_the_character_model_is_deepobs_s_in_size():
 
 
 def test_initial_weights_of_the_character_model_are_glorot_s_over_input_and_recurrent_weights():
-    params, _ = models.CharacterModel(83).init(jax.random.key(0), ids(2, 3, below=83))
+    params, _ = begin(models.CharacterModel(83), ids(2, 3, below=83))
     cell = params["lstm_1"]["recurrent_0"]["cell"]
     for weights, limit in (
         (cell["kernel"], np.sqrt(6 / (256 + 512))),
@@ -42,7 +42,7 @@ def test_the_character_model_is_what_pytorch_computes_with_its_weights(float64, 
     rng, (shapes, state) = np.random.default_rng(1), jax.eval_shape(SMALL.init, jax.random.key(0), x)
     params = jax.tree.map(lambda w: jnp.asarray(rng.normal(size=w.shape)), shapes)
     state = jax.tree.map(lambda w: jnp.asarray(rng.normal(size=w.shape)), state)
-    got, end = SMALL.apply(params, state, x)
+    got, end = applier(SMALL)(params, state, x)
 
     tensor = lambda a: torch.tensor(np.array(a))
     lstm = torch.nn.LSTM(5, 5, 2, batch_first=True, dtype=torch.float64)
@@ -62,13 +62,13 @@ def test_the_character_model_is_what_pytorch_computes_with_its_weights(float64, 
             np.testing.assert_allclose(end[f"lstm_{i}"][f"carry_{part}"], want_end[part][i].detach().numpy(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("train", [False, True])
-def test_two_batches_are_one_long_one_and_a_row_that_starts_forgets(train):
+def test_two_batches_are_one_long_one_and_a_row_that_starts_forgets():
     model = models.CharacterModel(7, features=5, dropout=0.0)
     x = ids(3, 8, below=7)
-    params, fresh = model.init(jax.random.key(0), x)
+    params, fresh = begin(model, x)
     assert not any(leaf.any() for leaf in jax.tree.leaves(fresh))
-    apply = lambda state, x, *starts: model.apply(params, state, x, *starts, train=train)
+    compiled = applier(model, train=True)
+    apply = lambda state, x, *starts: compiled(params, state, x, *starts)
     whole, end = apply(fresh, x)
     first, half = apply(fresh, x[:, :4])
     second, end_by_halves = apply(half, x[:, 4:])
@@ -79,51 +79,42 @@ def test_two_batches_are_one_long_one_and_a_row_that_starts_forgets(train):
     np.testing.assert_allclose(mixed, np.stack([anew[0], second[1], anew[2]]), atol=1e-6)
 
 
-def test_no_gradient_flows_into_the_batch_before():
-    x = ids(2, 4, below=7)
-    params, state = SMALL.init(jax.random.key(0), x)
-
-    def second(params):
-        _, carried = SMALL.apply(params, state, x)
-        return SMALL.apply(jax.lax.stop_gradient(params), carried, x)[0].sum()
-
-    assert not any(leaf.any() for leaf in jax.tree.leaves(jax.grad(second)(params)))
-
-
 def test_a_translation_ignores_padding_and_what_is_written_later():
     model = models.Seq2Seq(7, 9, 4)
     source, written, lengths = ids(2, 5, below=7), ids(2, 6, below=9, seed=1), jnp.array([3, 5], jnp.int32)
-    params, state = model.init(jax.random.key(0), source, written, lengths)
-    logits, _ = model.apply(params, state, source, written, lengths)
+    params, state = begin(model, source, written, lengths)
+    apply = applier(model)
+    logits, _ = apply(params, state, source, written, lengths)
     assert logits.shape == (2, 6, 9)
-    other, _ = model.apply(params, state, source.at[0, 3:].set(0), written.at[:, 4:].set(0), lengths)
+    other, _ = apply(params, state, source.at[0, 3:].set(0), written.at[:, 4:].set(0), lengths)
     np.testing.assert_allclose(other[:, :4], logits[:, :4], atol=1e-6)
-    assert abs(model.apply(params, state, source.at[0, 2].add(1) % 7, written, lengths)[0] - logits).max() > 1e-4
+    assert abs(apply(params, state, source.at[0, 2].add(1) % 7, written, lengths)[0] - logits).max() > 1e-4
 
 
 def test_greedy_decoding_by_encoder_and_decoder_is_the_whole_model_s():
     model = models.Seq2Seq(7, 9, 4)
     source, lengths = ids(2, 5, below=7), jnp.array([3, 5], jnp.int32)
-    params, _ = model.init(jax.random.key(3), source, source, lengths)
-    (memory, carry), _ = model.encoder.apply(params["encoder"], {}, source, lengths)
+    params, _ = begin(model, source, source, lengths)
+    (memory, carry), _ = applier(model.encoder)(params["encoder"], {}, source, lengths)
 
     def step(carry, token):
         (logits, carry), _ = model.decoder.apply(params["decoder"], {}, token[:, None], memory, carry, lengths, return_carry=True)
         return logits[:, 0], carry
 
     start = jnp.zeros(2, jnp.int32)
-    decoded = ops.greedy_decode(step, carry, start, 5)
+    decoded = jax.jit(lambda: ops.greedy_decode(step, carry, start, 5))()
     written = jnp.concatenate([start[:, None], decoded.tokens], 1)[:, :-1]
-    logits, _ = model.apply(params, {}, source, written, lengths)
+    logits, _ = applier(model)(params, {}, source, written, lengths)
     np.testing.assert_array_equal(logits.argmax(-1), decoded.tokens)
 
 
 def test_a_caption_depends_on_the_image_and_not_on_words_to_come():
     model = models.Captioner(nn.Sequential(nn.Conv(3, 3), nn.relu, nn.Flatten(), nn.Dense(6)), 9, 4)
     images, written = jax.random.normal(jax.random.key(0), (2, 5, 5, 1)), ids(2, 6, below=9)
-    params, state = model.init(jax.random.key(1), images, written)
-    logits, _ = model.apply(params, state, images, written)
+    params, state = begin(model, images, written)
+    apply = applier(model)
+    logits, _ = apply(params, state, images, written)
     assert logits.shape == (2, 6, 9)
-    later, _ = model.apply(params, state, images, written.at[:, 3:].set(0))
+    later, _ = apply(params, state, images, written.at[:, 3:].set(0))
     np.testing.assert_allclose(later[:, :3], logits[:, :3], atol=1e-6)
-    assert abs(model.apply(params, state, -images, written)[0] - logits)[:, 0].max() > 1e-4
+    assert abs(apply(params, state, -images, written)[0] - logits)[:, 0].max() > 1e-4
