@@ -22,12 +22,12 @@ LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "
 
 
 class Steps(NamedTuple):
-    """How a kernel walks over its input, with an entry for each spatial axis."""
+    """How a kernel walks over its input: an integer for each spatial axis; of `padding`, a pair `(low, high)`."""
 
-    strides: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
-    x_dilation: tuple[int, ...]
-    w_dilation: tuple[int, ...]
+    strides: tuple[Any, ...]
+    padding: tuple[Any, ...]
+    x_dilation: tuple[Any, ...]
+    w_dilation: tuple[Any, ...]
 
     @property
     def plain(self) -> bool:

@@ -39,8 +39,10 @@ def conv(
         form: how it is computed. On CPU `"canonical"` is fast; `"patches"` is faster for few input channels and
             `"blocks"` more so (stride and dilation 1); `"winograd"` is faster for many, with fewer multiplications (stride
             and dilation 1, kernels 2 to 5 wide) and a rounding error some four times as large, 1e-6 of the result's root
-            mean square in float32. `"lax"` is XLA's own with its own gradients. `"auto"` takes the fastest for the
-            default backend and this shape.
+            mean square in float32; `"shifts"` is faster for depthwise convolutions with few taps. Of several groups, any but
+            `"shifts"` computes one after another, small ones several at a time (where what is not finite spreads from one to
+            the others). `"lax"` is XLA's own with its own gradients. `"auto"` takes the fastest for the default backend and
+            this shape.
 
     Returns:
         `[batch, height', width', features]`.
@@ -106,7 +108,7 @@ def conv_transpose(
 
 def check_kernel(x: jax.Array, kernel: jax.Array, groups: int) -> None:
     channels, features = x.shape[-1], kernel.shape[-1]
-    if channels % groups or features % groups:
+    if groups < 1 or channels % groups or features % groups:
         raise ValueError(f"{channels} channels and {features} features do not divide into {groups} groups")
     if kernel.ndim != x.ndim or kernel.shape[-2] * groups != channels:
         of = f" of {groups} groups" if groups > 1 else ""

@@ -36,7 +36,7 @@ def conv_by_groups(x: jax.Array, kernel: jax.Array, groups: int, form: Form, ste
     *window, inputs, features = kernel.shape
     if form == "shifts" and inputs > 1:
         raise ValueError(f"no shifts form of {inputs} channels in each group: it is for depthwise convolutions")
-    if form == "shifts" or (form == "auto" and inputs == 1 and math.prod(window) <= FEW_TAPS):
+    if form == "shifts" or (form == "auto" and inputs == 1 and features == groups and math.prod(window) <= FEW_TAPS):
         return _shifts(x, kernel, steps)
     outputs = features // groups
     size = next(n for n in range(1, groups + 1) if groups % n == 0 and (n == groups or n * min(inputs, outputs) >= BUNDLE))
@@ -63,14 +63,12 @@ def _flat(x: jax.Array, kernel: jax.Array, form: Form, steps: Steps) -> jax.Arra
     if x.ndim == 4:
         return _plane(x, kernel, form, steps)
     if x.ndim == 3:
-        return _plane(x[:, None], kernel[None], form, Steps((1, *steps.strides), ((0, 0), *steps.padding), (1, *steps.x_dilation),
-                                                            (1, *steps.w_dilation)))[:, 0]  # fmt: skip
+        steps = Steps(*((still, *axes) for still, axes in zip((1, (0, 0), 1, 1), steps)))
+        return _plane(x[:, None], kernel[None], form, steps)[:, 0]
     x = pad(x, (steps.padding[0], (0, 0), (0, 0)), dilation=(steps.x_dilation[0], 1, 1))
     x = jnp.concatenate(slices(x, 1, kernel.shape[0], steps.strides[0], steps.w_dilation[0]), -1)
     kernel = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
-    y = _plane(
-        x.reshape(-1, *x.shape[2:]), kernel, form, Steps(steps.strides[1:], steps.padding[1:], steps.x_dilation[1:], steps.w_dilation[1:])
-    )
+    y = _plane(x.reshape(-1, *x.shape[2:]), kernel, form, Steps(*(axes[1:] for axes in steps)))
     return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
