@@ -168,9 +168,13 @@ class LSTM(Gated):
         return (h, c), h
 
 
+def at_least_float32(dtype: Any) -> Any:
+    return jnp.float64 if dtype == jnp.float64 else jnp.float32
+
+
 def _normed(x: jax.Array, scale: jax.Array, bias: jax.Array | None = None) -> jax.Array:
     row = lambda a: a.reshape((1,) * (x.ndim - 1) + a.shape)
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = x.astype(at_least_float32(x.dtype))
     wide = wide - wide.mean(-1, keepdims=True)
     y = (wide * jax.lax.rsqrt((wide * wide).mean(-1, keepdims=True) + 1e-5)).astype(x.dtype) * row(scale)
     return y if bias is None else y + row(bias)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.nn import initializers
 
 from fdl.core import FdlError, Scope
-from fdl.nn._cells import Cell
+from fdl.nn._cells import Cell, at_least_float32
 from fdl.ops._recurrence import mask
 
 
@@ -46,7 +46,7 @@ class LRU(Cell):
             raise FdlError("LRU(r_min, r_max)", f"{self.r_min}, {self.r_max}", "0 <= r_min < r_max <= 1, the size of eigenvalues")
 
     def start(self, batch: int, dtype: Any) -> Any:
-        zeros = jnp.zeros((batch, self.states or self.features), jnp.promote_types(dtype, jnp.float32))
+        zeros = jnp.zeros((batch, self.states or self.features), at_least_float32(dtype))
         return zeros, zeros
 
     def forward(self, scope: Scope, carry: Any, x: jax.Array) -> tuple[Any, jax.Array]:
@@ -95,10 +95,10 @@ class LRU(Cell):
 
     def _driven(self, params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The eigenvalues `[states]` and what each step adds, `gamma (x B)`, complex."""
-        wide = jnp.promote_types(x.dtype, jnp.float32)
+        wide = at_least_float32(x.dtype)
         nu, theta, gamma = params["eigenvalues"].astype(wide)
         size, phase = jnp.exp(-jnp.exp(nu)), jnp.exp(theta)
-        real, imaginary = (x.astype(wide) @ part * jnp.exp(gamma) for part in params["kernel"].astype(wide))
+        real, imaginary = (x.astype(wide) @ (part * jnp.exp(gamma)[None]) for part in params["kernel"].astype(wide))
         return jax.lax.complex(size * jnp.cos(phase), size * jnp.sin(phase)), jax.lax.complex(real, imaginary)
 
     def _read(self, params: Any, h: jax.Array, x: jax.Array) -> jax.Array:

@@ -54,16 +54,13 @@ class Recurrent(Layer):
             if value is not None and (type(value) is not int or value < 1):
                 raise FdlError(f"Recurrent({name})", repr(value), "a number of steps, at least 1")
 
-    def forward(
-        self, scope: Scope, x: jax.Array, valid: jax.Array | None = None, carry: Any = None, *, return_carry: bool = False
-    ) -> Any:
+    def forward(self, scope: Scope, x: jax.Array, valid: jax.Array | None = None, carry: Any = None, *, return_carry: bool = False) -> Any:
         if x.ndim != 3:
             raise ValueError(f"x has {x.ndim} axes, not [batch, time, features]")
         start = self.cell.start(x.shape[0], x.dtype)
-        if carry is not None:
-            start = carry
-        elif self.stateful:
+        if self.stateful and scope.train:
             start = self._stored(scope, start)
+        start = start if carry is None else carry
         params, step = scope.lift(self.cell, start, x[:, 0], name="cell")
         jax.eval_shape(step, params, start, x[:, 0])  # what does not fit is told before it enters a loop
 
@@ -80,9 +77,7 @@ class Recurrent(Layer):
         return (y, end) if return_carry else y
 
     def _stored(self, scope: Scope, start: Any) -> Any:
-        """The carry in the layer's state, while training; its parts are named `carry_0`, `carry_1`, ..."""
-        if not scope.train:
-            return start
+        """The carry in the layer's state; its parts are named `carry_0`, `carry_1`, ..."""
         leaves, form = jax.tree.flatten(start)
         shape = (leaves[0].shape[0], leaves[0].dtype)
         stored = [
@@ -111,9 +106,7 @@ def _last(y: jax.Array, valid: jax.Array | None, reverse: bool) -> jax.Array:
     return jnp.take_along_axis(y, at[:, None, None], 1)[:, 0]
 
 
-def _in_pieces(
-    along: Along, carry: Any, x: jax.Array, valid: jax.Array | None, size: int, reverse: bool
-) -> tuple[Any, jax.Array]:  # fmt: skip
+def _in_pieces(along: Along, carry: Any, x: jax.Array, valid: jax.Array | None, size: int, reverse: bool) -> tuple[Any, jax.Array]:
     """`along` by pieces of time, each computed again for the gradient; what is left over of the time is the last piece."""
     whole = x.shape[1] // size * size
     piece = jax.checkpoint(along, prevent_cse=False)

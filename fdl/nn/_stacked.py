@@ -35,9 +35,7 @@ class Bidirectional(Layer):
     def outputs(self) -> str:
         return self.layer.outputs
 
-    def forward(
-        self, scope: Scope, x: jax.Array, valid: jax.Array | None = None, carry: Any = None, *, return_carry: bool = False
-    ) -> Any:
+    def forward(self, scope: Scope, x: jax.Array, valid: jax.Array | None = None, carry: Any = None, *, return_carry: bool = False) -> Any:
         mirror = replace(self.layer, reverse=not self.layer.reverse)
         there, back = (None, None) if carry is None else carry
         y, end = scope(self.layer, x, valid, there, name="forward", return_carry=True)
@@ -84,7 +82,7 @@ class Stacked(Layer):
         *,
         return_carry: bool = False,
     ) -> Any:
-        ends = []
+        ends: list[Any] = []
         for layer, start in zip(self.layers, carry or [None] * len(self.layers), strict=True):
             if ends:
                 x = scope(Dropout(self.dropout), x)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 Carry = TypeVar("Carry")
+CACHE = 2**19  # bytes of products: the half of a common second-level cache
 
 
 def recur(
@@ -62,8 +63,9 @@ def recur_with_weights(
     The transpose of a scanned step would add up the gradient of every matrix at each time step. Here a product
     `m_t = v_t U` is differentiated as `dm_t = dv_t U + e_t`, where `e = v dU` is one product for all time steps before
     the tangent's loop; its transpose, `dU = v^T dm`, then comes after the gradient's loop. Nothing else is derived by
-    hand, so that derivatives of every order and mode follow. Of a step itself only the outputs of `sigmoid` and `tanh`
-    of this module are kept for the gradient's loop.
+    hand, so that derivatives of every order and mode follow. For the gradient's loop a step keeps what its products, or
+    `sigmoid`, `tanh` and `remember` of this module, return, and computes all else again. On CPU long sequences are taken
+    in pieces whose products stay in the cache.
 
     Args:
         step: a pure function `(params, product, carry, z_t) -> (carry, y_t)` that closes over no arrays;
@@ -93,21 +95,41 @@ def recur_with_weights(
         carry, (y, factors) = jax.lax.scan(body, carry, (keep, z, taps), reverse=reverse, unroll=unroll)
         return (carry, y), factors
 
+    def no_taps(weights: dict[str, jax.Array], z: Any) -> dict[str, jax.Array]:
+        return {name: jnp.zeros((*jax.tree.leaves(z)[0].shape[:2], u.shape[1]), u.dtype) for name, u in weights.items()}
+
     @jax.custom_jvp
-    def run(weights: Any, params: Any, carry: Carry, z: Any, keep: Any, taps: Any) -> tuple[Carry, jax.Array]:
-        return loop(weights, params, carry, z, keep, taps)[0]
+    def run(weights: Any, params: Any, carry: Carry, z: Any, keep: Any) -> tuple[Carry, jax.Array]:
+        return loop(weights, params, carry, z, keep, no_taps(weights, z))[0]
 
     @run.defjvp
     def run_jvp(primals: Any, tangents: Any) -> Any:
-        weights, params, carry, z, keep, taps = primals
+        weights, params, carry, z, keep = primals
         free = lambda params, carry, z, taps: loop(weights, params, carry, z, keep, taps)
-        out, linear, factors = jax.linearize(free, params, carry, z, taps, has_aux=True)
+        out, linear, factors = jax.linearize(free, params, carry, z, no_taps(weights, z), has_aux=True)
         along = {name: factors[name] @ tangents[0][name] for name in weights}
         return out, linear(*tangents[1:4], along)
 
-    taps = {name: jnp.zeros((*x.shape[:2], u.shape[1]), u.dtype) for name, u in weights.items()}
-    carry, outputs = run(weights, params, carry, project(x), keep, taps)
+    def piece(carry: Carry, now: tuple[Any, jax.Array]) -> tuple[Carry, jax.Array]:
+        keep, x = now
+        return run(weights, params, carry, project(x), keep)
+
+    size = _piece(len(x), x.shape[1] * sum(u.shape[1] * u.dtype.itemsize for u in weights.values()))
+    if size == len(x):
+        carry, outputs = piece(carry, (keep, x))
+    else:
+        pieces = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), (keep, x))
+        carry, outputs = jax.lax.scan(piece, carry, pieces, reverse=reverse)
+        outputs = outputs.reshape(len(x), *outputs.shape[2:])
     return carry, outputs.swapaxes(0, 1)
+
+
+def _piece(time: int, step_bytes: int) -> int:
+    """How many steps share one product: all, but on CPU, where it divides the time, what a core's own cache holds."""
+    if jax.default_backend() != "cpu":
+        return time
+    most = max(1, CACHE // step_bytes)
+    return next((size for size in range(min(most, time), most // 2, -1) if time % size == 0), time)
 
 
 def mask(valid: jax.Array, x: jax.Array) -> jax.Array:

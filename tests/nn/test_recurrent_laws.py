@@ -1,19 +1,20 @@
 """Recurrence over padded sequences: padding is no part of a sequence, and any cell will do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fdl import nn
+from fdl import nn, ops
 from fdl.core import FdlError
 
 KEY = jax.random.key(0)
 LENGTHS = (1, 5, 3)
-CELLS = [nn.RNN(4), nn.LSTM(4), nn.GRU(4)]
+CELLS = [nn.RNN(4), nn.LSTM(4, peephole=True, layer_norm=True), nn.GRU(4), nn.GRU(4, reset="before"), nn.LRU(4)]
 each_cell = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: type(cell).__name__)
+two_cells = pytest.mark.parametrize("cell", [nn.LSTM(4), nn.LRU(4)], ids=lambda cell: type(cell).__name__)
 
 
 def sequences(dtype=np.float32, time=5):
@@ -54,7 +55,7 @@ def test_nan_in_padded_places_changes_nothing_and_gets_a_gradient_of_exactly_zer
     assert np.where(padded, 1, dx).all()
 
 
-@each_cell
+@two_cells
 def test_the_last_output_is_the_one_at_each_length(cell):
     x = sequences()
     params = fitted(nn.Recurrent(cell), x)
@@ -63,7 +64,7 @@ def test_the_last_output_is_the_one_at_each_length(cell):
     assert np.array_equal(last, whole[np.arange(3), np.array(LENGTHS) - 1])
 
 
-@each_cell
+@two_cells
 def test_order_matters(cell):
     x = sequences()
     params = fitted(nn.Recurrent(cell), x)
@@ -117,6 +118,136 @@ def test_a_cell_with_state_is_refused():
     )
 
 
+def valid_steps():
+    """Gaps, and a start and an end that do not count."""
+    return np.array([[1, 0, 1, 1, 0], [0, 1, 1, 0, 1], [0, 0, 0, 1, 0]], bool)
+
+
+@each_cell
+@pytest.mark.parametrize("reverse", [False, True])
+def test_steps_that_a_mask_leaves_out_might_as_well_not_be_there(float64, error, cell, reverse):
+    x, valid, layer = sequences(np.float64), valid_steps(), nn.Recurrent(cell, "last", reverse=reverse)
+    params = fitted(layer, x)
+    run = jax.jit(lambda *x: layer.apply(params, {}, *x, return_carry=True)[0])
+    masked = jax.tree.map(np.asarray, run(np.where(valid[..., None], x, np.nan), valid))
+    for b in range(3):
+        cut = run(x[b : b + 1, valid[b]])
+        assert error(jax.tree.map(lambda a, b=b: a[b : b + 1], masked), cut) < 5e-15  # measured up to 5e-16
+
+
+@two_cells
+def test_backwards_it_reads_the_flipped_sequence(float64, error, cell):
+    x, valid = sequences(np.float64), valid_steps()
+    forward, backward = nn.Recurrent(cell, "all"), nn.Recurrent(cell, "all", reverse=True)
+    params = fitted(forward, x)
+    run = jax.jit(
+        lambda x, valid: (backward.apply(params, {}, x, valid)[0], forward.apply(params, {}, x[:, ::-1], valid[:, ::-1])[0][:, ::-1])
+    )
+    assert error(*run(x, valid)) < 5e-15  # measured up to 5e-16
+
+
+@pytest.mark.parametrize(
+    ("options", "reverse"), [({"unroll": 2}, False), ({"remat": 2}, True), ({"remat": 5}, False), ({"remat": 9}, True)], ids=str
+)
+def test_unrolled_or_computed_again_it_is_the_same(float64, error, options, reverse):
+    x, valid = sequences(np.float64), valid_steps()
+    params = fitted(nn.Recurrent(nn.GRU(4)), x)
+
+    def results(layer):
+        def loss(params, x):
+            y, end = layer.apply(params, {}, x, valid, return_carry=True)[0]
+            return jnp.sum(jnp.sin(y)) + jnp.sum(end**2), y
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(params, x)
+
+    plain = nn.Recurrent(nn.GRU(4), "all", reverse=reverse)
+    assert error(results(replace(plain, **options)), results(plain)) < 5e-15  # measured up to 5e-16
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM(4), nn.GRU(4, reset="before")], ids=str)
+def test_a_sequence_taken_in_pieces_of_the_cache_is_the_same(float64, error, monkeypatch, cell):
+    x = sequences(np.float64, time=6)
+    layer = nn.Recurrent(cell, "all", reverse=True)
+    params = fitted(layer, x)
+    loss = lambda params, x: jnp.sum(jnp.sin(layer.apply(params, {}, x, np.array([6, 2, 5]))[0]))
+    whole = jax.jit(jax.value_and_grad(loss, (0, 1)))(params, x)
+    steps = []
+    monkeypatch.setattr(ops._recurrence, "_piece", lambda time, size: steps.append((time, size)) or 2)
+    assert error(jax.jit(jax.value_and_grad(lambda p, x: loss(p, x), (0, 1)))(params, x), whole) < 5e-15  # measured up to 5e-16
+    assert steps == [(6, 3 * 8 * cell.gates * 4)]
+
+
+def test_pieces_divide_the_time_and_fit_the_cache():
+    assert ops._recurrence._piece(50, 50 * 512 * 4) == 5
+    assert ops._recurrence._piece(29, 30 * 256 * 4) == 29  # a prime: as a whole
+    assert ops._recurrence._piece(8, 1) == 8
+    assert ops._recurrence._piece(8, 2**30) == 1
+
+
+@two_cells
+@pytest.mark.parametrize("split", [1, 3])
+def test_the_carry_out_of_one_half_leads_into_the_other(float64, error, cell, split):
+    x, layer = sequences(np.float64), nn.Recurrent(cell, "all")
+    params = fitted(layer, x)
+    run = jax.jit(lambda x, carry=None: layer.apply(params, {}, x, None, carry, return_carry=True)[0])
+    y, end = run(x)
+    first, middle = run(x[:, :split])
+    second, last = run(x[:, split:], middle)
+    assert error((np.concatenate([first, second], 1), last), (y, end)) < 5e-15  # measured up to 5e-16
+
+
+@two_cells
+def test_a_stateful_layer_goes_on_where_the_batch_before_ended_until_it_is_reset(error, cell):
+    x = sequences(time=6)
+    model = nn.Sequential(nn.Recurrent(cell, "all", stateful=True), nn.Dense(2))
+    params, initial = model.init(KEY, x[:, :3])
+    run = jax.jit(lambda x, state, train=True: model.apply(params, state, x, train=train), static_argnames="train")
+    first, state = run(x[:, :3], initial)
+    second, state = run(x[:, 3:], state)
+    whole, _ = run(x, initial)
+    assert error(np.concatenate([first, second], 1), whole) < 1e-5  # measured up to 9e-8
+    fresh = {"other": np.ones(2)} | nn.reset_carry({"other": np.ones(2)} | state, {"other": np.zeros(2)} | initial)
+    assert fresh["other"].all()
+    assert np.array_equal(run(x[:, :3], fresh)[0], first)
+    alone, same = run(x[:1, :3], state, train=False)  # evaluation: another batch size, from the start
+    assert error(alone, first[:1]) < 1e-5  # measured up to 9e-8
+    assert jax.tree.all(jax.tree.map(np.array_equal, same, state))
+
+
+def test_no_gradient_leaves_a_batch_through_the_kept_carry():
+    x, layer = sequences(), nn.Recurrent(nn.GRU(4), stateful=True)
+    params, state = layer.init(KEY, x)
+    given = layer.init(KEY, x, None, jnp.ones((3, 4)))[1]  # what is given does not count as the start
+    assert jax.tree.all(jax.tree.map(np.array_equal, given, state))
+    kept = lambda params: sum(jnp.sum(a) for a in jax.tree.leaves(layer.apply(params, state, x, train=True)[1]))
+    assert kept(params) != 0
+    assert not any(g.any() for g in jax.tree.leaves(jax.grad(kept)(params)))
+
+
+def test_two_directions_have_the_code_of_the_cut_sequence_and_merge_as_told(float64, error):
+    x = sequences(np.float64)
+    layer = nn.Bidirectional(nn.Recurrent(nn.LSTM(4)), merge=jnp.add)
+    params = fitted(layer, x)
+    run = jax.jit(lambda *x: layer.apply(params, {}, *x)[0])
+    padded = np.asarray(run(x, np.array(LENGTHS)))
+    for b, n in enumerate(LENGTHS):
+        assert error(padded[b : b + 1], run(x[b : b + 1, :n])) < 5e-15  # measured up to 5e-16
+    parts = [nn.Recurrent(nn.LSTM(4), reverse=r).apply(params[n], {}, x)[0] for n, r in (("forward", False), ("backward", True))]
+    assert error(run(x), parts[0] + parts[1]) < 5e-15  # measured up to 5e-16
+
+
+def test_a_stack_drops_between_its_layers_only(float64):
+    x = sequences(np.float64)
+    cell = lambda n: nn.Recurrent(nn.RNN(n), "all")
+    stack = nn.Stacked(cell(50), cell(3), dropout=0.5)
+    params = fitted(stack, x)
+    run = lambda train: stack.apply(params, {}, x, np.array(LENGTHS), key=KEY, train=train)[0]
+    assert not np.array_equal(run(True), run(False))
+    alone = nn.Stacked(cell(4), dropout=0.5)
+    params = fitted(alone, x)
+    assert np.array_equal(*(alone.apply(params, {}, x, key=KEY, train=train)[0] for train in (True, False)))
+
+
 def test_stacked_recurrences_read_each_other_s_outputs():
     model = nn.Sequential(nn.Recurrent(nn.GRU(4), "all"), nn.Recurrent(nn.LSTM(3)))
     params, state = model.init(KEY, sequences())
@@ -134,6 +265,20 @@ def test_wrong_options_and_inputs_are_told():
         str(caught.value)
         == "layer /: found inputs float32[3, 2]; expected inputs that it can take (x has 2 axes, not [batch, time, features])."
     )
+    for option in ("unroll", "remat"):
+        with pytest.raises(FdlError) as caught:
+            nn.Recurrent(nn.RNN(4), **{option: 0})
+        assert str(caught.value) == f"Recurrent({option}): found 0; expected a number of steps, at least 1."
+    with pytest.raises(FdlError) as caught:
+        nn.Stacked(nn.Recurrent(nn.RNN(4)), nn.Recurrent(nn.RNN(4)))
+    assert str(caught.value).startswith("Stacked: found a layer that gives its last output to the next; expected outputs='all'")
+    with pytest.raises(FdlError) as caught:
+        nn.Stacked()
+    assert str(caught.value) == "Stacked: found no layers; expected at least one recurrent layer."
+    for valid in (np.ones((3, 4), bool), np.ones((3, 5)), np.ones(2, np.int32)):
+        with pytest.raises(FdlError) as caught:
+            nn.Recurrent(nn.RNN(4)).init(KEY, sequences(), valid)
+        assert "is neither lengths, integers [batch], nor a mask, booleans [batch, time]" in str(caught.value)
     layer = nn.Recurrent(nn.RNN(4))
     params, _ = layer.init(KEY, sequences())
     with pytest.raises(FdlError) as caught:

@@ -53,7 +53,7 @@ def test_flops_do_not_depend_on_the_convolution_s_form():
 
 def test_a_loop_s_body_counts_once_a_step():
     layer = nn.Recurrent(nn.RNN(3))
-    step = 2 * (2 * 3) * 4 + 2 * (2 * 3) * 3 + 3 * (2 * 3)  # two products, two sums and a tanh
+    step = 2 * (2 * 3) * (4 + 1) + 2 * (2 * 3) * 3 + 2 * (2 * 3)  # two products, one with the bias as a row; a sum and a tanh
     result = nn.summary(layer, shape(2, 5, 4))
     assert [(row.path, row.layer, row.flops) for row in result.rows] == [("/cell", "RNN", step)]
     assert result.total.flops == 5 * step

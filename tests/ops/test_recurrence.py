@@ -1,5 +1,7 @@
 """`ops.recur` is a Python loop, cut at each sequence's length."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,3 +135,59 @@ def test_gradients_of_gradients_exist_and_agree_with_finite_differences(float64)
     w, carry, x = setting(batch=2, time=3)
     run = lambda w, h, x: ops.recur(step_with(w), {**carry, "h": h}, x, jnp.array([1, 3]))[1]
     check_grads(jax.jit(run), (w, carry["h"], x), order=2, modes=["rev"], atol=1e-6, rtol=1e-6)  # measured between 3e-8 and 1e-7
+
+
+def test_a_mask_leaves_out_any_steps_and_reverse_runs_from_the_end(float64, error):
+    w, start, x = setting()
+    keep = np.random.default_rng(4).random((4, 7)) < 0.6
+    run = jax.jit(lambda start, x, keep=None: ops.recur(step_with(w), start, x, keep, reverse=True, unroll=3))
+    carry, y = jax.tree.map(np.asarray, run(start, np.where(keep[..., None], x, np.nan), keep))
+    for b in range(4):
+        last, outputs = run(jax.tree.map(lambda a, b=b: a[b : b + 1], start), x[b : b + 1, keep[b]])
+        assert error((carry["h"][b : b + 1], y[b : b + 1, keep[b]]), (last["h"], outputs)) < 5e-15  # measured 2e-16
+        assert not y[b, ~keep[b]].any()
+
+
+def test_products_with_weights_are_those_of_the_plain_loop_with_every_derivative(float64, error):
+    """Two products a step, one after the other, and a parameter beside them."""
+    weights, params = {"one": draw(3, 4, seed=1), "two": draw(4, 3, seed=2)}, draw(3, seed=3)
+    x, h, valid = draw(2, 5, 3), draw(2, 3, seed=5), np.array([5, 3])
+
+    def step(params, product, h, z):
+        h = ops._recurrence.tanh(product("two", jnp.sin(product("one", h))) * params[None] + z)
+        return h, h**2
+
+    def loss(form, weights, params, h, x):
+        plain = lambda h, x: step(params, lambda name, v: v @ weights[name], h, 2 * x)
+        carry, y = ops.recur(plain, h, x, valid) if form == "plain" else ops.recur_with_weights(
+            step, lambda x: 2 * x, weights, params, h, x, valid
+        )  # fmt: skip
+        return jnp.sum(jnp.sin(carry)) + jnp.sum(y * jnp.cos(y))
+
+    @partial(jax.jit, static_argnums=0)
+    def derivatives(form, *at):
+        gradient = jax.grad(partial(loss, form), (0, 1, 2, 3))
+        return jax.jvp(partial(loss, form), at, at), gradient(*at), jax.jvp(gradient, at, at)[1]
+
+    at = weights, params, h, x
+    assert error(derivatives("with weights", *at), derivatives("plain", *at)) < 1e-14  # measured 1e-15
+
+
+def test_the_gradient_of_a_weight_is_no_carry_of_the_loop():
+    weights = {"u": jnp.ones((3, 3))}
+    run = lambda weights, h, x: ops.recur_with_weights(
+        lambda params, product, h, z: 2 * (jnp.tanh(product("u", h) + z),), lambda x: x, weights, None, h, x
+    )
+    jaxpr = jax.make_jaxpr(jax.grad(lambda *a: run(*a)[1].sum()))(weights, jnp.ones((2, 3)), jnp.ones((2, 5, 3)))
+    carries = [e.params["jaxpr"].in_avals[e.params["num_consts"] :][: e.params["num_carry"]] for e in scans(jaxpr.jaxpr)]
+    assert len(carries) == 2
+    assert {a.shape for c in carries for a in c} == {(2, 3)}
+
+
+def scans(jaxpr):
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "scan":
+            yield eqn
+        for param in eqn.params.values():
+            if hasattr(param, "jaxpr") and eqn.primitive.name != "scan":
+                yield from scans(param.jaxpr)
