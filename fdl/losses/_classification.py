@@ -15,7 +15,7 @@ def _index(labels: jax.Array, classes: int) -> tuple[jax.Array, jax.Array]:
     return labels, (labels >= 0) & (labels < classes)
 
 
-def _at(values: jax.Array, labels: jax.Array) -> jax.Array:
+def at_label(values: jax.Array, labels: jax.Array) -> jax.Array:
     """`values[..., label]`; NaN for a label that is no class."""
     labels, inside = _index(labels, values.shape[-1])  # a negative index would count from the end
     chosen = jnp.take_along_axis(values, labels[..., None], -1, mode="fill", fill_value=jnp.nan)[..., 0]
@@ -45,14 +45,14 @@ def cross_entropy(
     labels = kept(mask, labels)
     log_p = jax.nn.log_softmax(wide(kept(mask, logits)))
     if class_weights is None:
-        losses, weights = -_at(log_p, labels), None
+        losses, weights = -at_label(log_p, labels), None
         every = -log_p.mean(-1)
     else:
         if class_weights.shape != logits.shape[-1:]:
             raise ValueError(f"class_weights of shape {class_weights.shape} for {logits.shape[-1]} classes")
         each = jnp.broadcast_to(class_weights.astype(log_p.dtype), log_p.shape)
-        weights = _at(each, labels)
-        losses = -_at(log_p, labels) * weights
+        weights = at_label(each, labels)
+        losses = -at_label(log_p, labels) * weights
         every = -(each * log_p).mean(-1)
     if not isinstance(label_smoothing, float | int) or label_smoothing != 0:  # a traced smoothing is always worked out
         losses = (1 - label_smoothing) * losses + label_smoothing * every
@@ -70,8 +70,8 @@ def soft_cross_entropy(logits: jax.Array, targets: jax.Array, *, mask: Mask = No
         ValueError: for unequal shapes, or a mask that does not fit.
     """
     check_same(logits, targets)
-    losses = -(wide(kept(mask, targets)) * jax.nn.log_softmax(wide(kept(mask, logits)))).sum(-1)
-    return mean(losses, mask)
+    log_p = jax.nn.log_softmax(wide(kept(mask, logits)))
+    return mean(-(kept(mask, targets).astype(log_p.dtype) * log_p).sum(-1), mask)
 
 
 def kl_divergence(logits: jax.Array, targets: jax.Array, *, mask: Mask = None) -> jax.Array:
@@ -79,8 +79,9 @@ def kl_divergence(logits: jax.Array, targets: jax.Array, *, mask: Mask = None) -
 
     Arguments and errors as for `soft_cross_entropy`, from which it differs by the entropy of the targets; `0 log 0` is 0.
     """
-    q = wide(kept(mask, targets))
-    return soft_cross_entropy(logits, targets, mask=mask) + mean(xlogy(q, q).sum(-1), mask)
+    loss = soft_cross_entropy(logits, targets, mask=mask)
+    q = kept(mask, targets).astype(loss.dtype)
+    return loss + mean(xlogy(q, q).sum(-1), mask)
 
 
 def focal(logits: jax.Array, labels: jax.Array, *, gamma: float = 2.0, mask: Mask = None) -> jax.Array:
@@ -102,7 +103,7 @@ def focal(logits: jax.Array, labels: jax.Array, *, gamma: float = 2.0, mask: Mas
     own = jax.nn.one_hot(_index(labels, logits.shape[-1])[0], logits.shape[-1], dtype=bool)
     # log(1 - p) by the other classes: 1 - p rounds to 0, whose power has no gradient.
     log_rest = jax.nn.logsumexp(logits, -1, where=~own) - jax.nn.logsumexp(logits, -1)
-    return mean(-jnp.exp(gamma * log_rest) * _at(jax.nn.log_softmax(logits), labels), mask)
+    return mean(-jnp.exp(gamma * log_rest) * at_label(jax.nn.log_softmax(logits), labels), mask)
 
 
 def hinge(scores: jax.Array, labels: jax.Array, *, mask: Mask = None) -> jax.Array:
@@ -114,7 +115,7 @@ def hinge(scores: jax.Array, labels: jax.Array, *, mask: Mask = None) -> jax.Arr
     check_labels("hinge", scores, labels)
     labels, scores = kept(mask, labels), wide(kept(mask, scores))
     own = jax.nn.one_hot(_index(labels, scores.shape[-1])[0], scores.shape[-1], dtype=bool)
-    return mean(jax.nn.relu(1 + jnp.where(own, -jnp.inf, scores).max(-1) - _at(scores, labels)), mask)
+    return mean(jax.nn.relu(1 + jnp.where(own, -jnp.inf, scores).max(-1) - at_label(scores, labels)), mask)
 
 
 def binary_cross_entropy(logits: jax.Array, targets: jax.Array, *, mask: Mask = None, positive_weight: float = 1.0) -> jax.Array:
@@ -129,7 +130,8 @@ def binary_cross_entropy(logits: jax.Array, targets: jax.Array, *, mask: Mask = 
         ValueError: for unequal shapes, or a mask that does not fit.
     """
     check_same(logits, targets)
-    z, t = wide(kept(mask, logits)), wide(kept(mask, targets))
+    z = wide(kept(mask, logits))
+    t = kept(mask, targets).astype(z.dtype)
     w = jnp.broadcast_to(jnp.asarray(positive_weight, z.dtype), z.shape)
     losses = -w * t * jax.nn.log_sigmoid(z) - (1 - t) * jax.nn.log_sigmoid(-z)
     return mean(losses, mask)
@@ -150,7 +152,8 @@ def binary_focal(logits: jax.Array, targets: jax.Array, *, gamma: float = 2.0, a
         ValueError: for unequal shapes, or a mask that does not fit.
     """
     check_same(logits, targets)
-    z, t = wide(kept(mask, logits)), wide(kept(mask, targets))
+    z = wide(kept(mask, logits))
+    t = kept(mask, targets).astype(z.dtype)
     z = z * (2 * t - 1)
     balance = 1 if alpha is None else alpha * t + (1 - alpha) * (1 - t)
     return mean(-balance * jnp.exp(gamma * jax.nn.log_sigmoid(-z)) * jax.nn.log_sigmoid(z), mask)
@@ -167,5 +170,5 @@ def binary_hinge(scores: jax.Array, targets: jax.Array, *, mask: Mask = None) ->
         ValueError: for unequal shapes, or a mask that does not fit.
     """
     check_same(scores, targets)
-    y = 2 * wide(kept(mask, targets)) - 1
-    return mean(jax.nn.relu(1 - y * wide(kept(mask, scores))), mask)
+    z = wide(kept(mask, scores))
+    return mean(jax.nn.relu(1 - (2 * kept(mask, targets).astype(z.dtype) - 1) * z), mask)

@@ -19,6 +19,7 @@ def _ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
 def _overlap(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Intersection over union, and the part of the least box around both that neither covers."""
     check_same(a, b)
+    a, b = wide(a), b.astype(wide(a).dtype)
     if a.shape[-1] != 4:
         raise ValueError(f"boxes are [..., 4], not {a.shape}")
     low, high = slice(None, 2), slice(2, None)
@@ -41,7 +42,7 @@ def box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     Raises:
         ValueError: for unequal shapes, or a last axis that is not 4.
     """
-    return _overlap(wide(a), wide(b))[0]
+    return _overlap(a, b)[0]
 
 
 def iou(predictions: jax.Array, targets: jax.Array, *, mask: Mask = None) -> jax.Array:
@@ -49,7 +50,7 @@ def iou(predictions: jax.Array, targets: jax.Array, *, mask: Mask = None) -> jax
 
     `mask`: booleans over leading axes of `[...]`, such as the boxes that are there. Errors as for `box_iou`.
     """
-    return mean(1 - _overlap(wide(kept(mask, predictions)), wide(kept(mask, targets)))[0], mask)
+    return mean(1 - _overlap(kept(mask, predictions), kept(mask, targets))[0], mask)
 
 
 def giou(predictions: jax.Array, targets: jax.Array, *, mask: Mask = None) -> jax.Array:
@@ -57,5 +58,5 @@ def giou(predictions: jax.Array, targets: jax.Array, *, mask: Mask = None) -> ja
 
     Rezatofighi et al. 2019, "Generalized Intersection over Union", algorithm 1. Arguments and errors as for `iou`.
     """
-    ratio, empty = _overlap(wide(kept(mask, predictions)), wide(kept(mask, targets)))
+    ratio, empty = _overlap(kept(mask, predictions), kept(mask, targets))
     return mean(1 - ratio + empty, mask)

@@ -16,7 +16,8 @@ Mask = jax.Array | None
 
 def _errors(predictions: jax.Array, targets: jax.Array, mask: Mask) -> jax.Array:
     check_same(predictions, targets)
-    return wide(kept(mask, predictions)) - wide(kept(mask, targets))
+    predictions = wide(kept(mask, predictions))
+    return predictions - kept(mask, targets).astype(predictions.dtype)
 
 
 def mean_squared_error(predictions: jax.Array, targets: jax.Array, *, mask: Mask = None) -> jax.Array:
@@ -89,7 +90,8 @@ def cosine_distance(predictions: jax.Array, targets: jax.Array, *, mask: Mask = 
         squares = jnp.square(x).sum(-1, keepdims=True)
         return jnp.where(squares > 0, x * jax.lax.rsqrt(jnp.where(squares > 0, squares, 1)), 0)
 
-    return mean(1 - (unit(wide(kept(mask, predictions))) * unit(wide(kept(mask, targets)))).sum(-1), mask)
+    p = wide(kept(mask, predictions))
+    return mean(1 - (unit(p) * unit(kept(mask, targets).astype(p.dtype))).sum(-1), mask)
 
 
 def gaussian_nll(predictions: tuple[jax.Array, jax.Array], targets: jax.Array, *, mask: Mask = None) -> jax.Array:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from fdl.core import FdlError, check_positive
+from fdl.losses._classification import at_label
 from fdl.losses._reduce import check_labels, kept, spread, wide
 from fdl.metrics._functions import hits
 
@@ -75,8 +76,8 @@ def keeping(mask: Mask, shape: tuple[int, ...]) -> jax.Array:
 class Moments(Metric):
     """Mean and (biased) variance of the outputs, by Chan et al. 1983, "Algorithms for computing the sample variance".
 
-    Its outputs are values `[...]`, labels are not looked at; `compute` gives `(mean, variance)`, 0 where nothing was seen. The state is the
-    mean, the sum of squares about it, and the count, to 2^31 values.
+    The outputs are values `[...]`; labels are not looked at. `compute` gives `(mean, variance)`, 0 where nothing was seen. The
+    state is the mean, the sum of squares about it, and the count, to 2^31 values.
     """
 
     def init(self) -> State:
@@ -140,8 +141,7 @@ class Perplexity(Metric):
     def measure(self, outputs: jax.Array, labels: Any, mask: Mask = None) -> State:
         check_labels("Perplexity", outputs, labels)
         log_p = jax.nn.log_softmax(wide(kept(mask, outputs)))
-        chosen = jnp.take_along_axis(log_p, kept(mask, labels).astype(jnp.int32)[..., None], -1)[..., 0]
-        return Mean().measure(-chosen, mask=mask)
+        return Mean().measure(-at_label(log_p, kept(mask, labels)), mask=mask)
 
     def merge(self, a: State, b: State) -> State:
         return Mean().merge(a, b)

@@ -48,6 +48,7 @@ class MultiHeadAttention(Layer):
         check_positive("MultiHeadAttention(heads)", self.heads, int)
         if self.features is not None and self.features % self.heads:
             raise FdlError("MultiHeadAttention(features)", str(self.features), f"a multiple of its {self.heads} heads")
+        Dropout(self.dropout)  # which refuses a rate out of range
 
     def forward(
         self, scope: Scope, x: jax.Array, context: jax.Array | None = None, lengths: jax.Array | None = None, mask: jax.Array | None = None
@@ -55,27 +56,25 @@ class MultiHeadAttention(Layer):
         features = x.shape[-1] if self.features is None else self.features
         if x.ndim != 3 or features % self.heads:
             raise ValueError(f"x is [batch, time, a multiple of {self.heads} heads], not {x.shape}")
-        valid = None
+        source = x if context is None else context
         if lengths is not None:
-            time = (x if context is None else context).shape[1]
-            valid = ops.length_mask(lengths, time)
-            if context is None:
-                x = jnp.where(valid[..., None], x, 0)
+            valid = ops.length_mask(lengths, source.shape[1])
+            source = jnp.where(valid[..., None], source, 0)  # 0 times NaN is NaN in a kernel's gradient
             within = valid[:, None, None, :]
             mask = within if mask is None else within & mask
-        context_or_x = x if context is None else context
+        x = source if context is None else x
 
         def project(x: jax.Array, name: str) -> jax.Array:
             y = scope(Dense(features, self.bias, self.kernel_init), x, name=name)
             return y.reshape(*x.shape[:2], self.heads, features // self.heads)
 
-        q, k, v = project(x, "query"), project(context_or_x, "key"), project(context_or_x, "value")
+        q, k, v = project(x, "query"), project(source, "key"), project(source, "value")
         if self.rotary:
             q, k = ops.rotary(q), ops.rotary(k)
         drop = (lambda weights: scope(Dropout(self.dropout), weights, name="dropout")) if self.dropout else None
         y = ops.attention(q, k, v, mask, causal=self.causal, drop=drop)
         y = scope(Dense(features, self.bias, self.kernel_init), y.reshape(*x.shape[:2], features), name="out")
-        return jnp.where(valid[..., None], y, 0) if valid is not None and context is None else y
+        return y if lengths is None or context is not None else jnp.where(valid[..., None], y, 0)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class Embedding(Layer):
 
     Inputs: tokens, integers `[...]` in 0..vocabulary-1; output `[..., features]`. A token out of range gives NaN. With
     `output=True` instead: `x` `[..., features]` to logits `[..., vocabulary]`, of the dtype of `x` (Press & Wolf 2017, "Using the
-    Output Embedding to Improve Language Models"). Both uses share the table under one name:
+    Output Embedding to Improve Language Models"). Both uses share the table under one name::
 
         h = scope(embedding, tokens, name="embedding")
         logits = scope(embedding, h, name="embedding", output=True)

@@ -17,10 +17,12 @@ Step = Callable[[Any, jax.Array], tuple[jax.Array, Any]]
 
 
 class Decoded(NamedTuple):
-    """Attributes:
-    tokens: int32 `[..., length]`, without the start token; after the end token there is nothing but that token.
-    lengths: int32 `[...]`, how many of them count, the end token included.
-    scores: `[...]`, the sum of their log-probabilities under the model (what `beam_search` says it is, there).
+    """Decoded sequences.
+
+    Attributes:
+        tokens: int32 `[..., length]`, without the start token; after the end token there is nothing but that token.
+        lengths: int32 `[...]`, how many of them count, the end token included.
+        scores: `[...]`, the sum of their log-probabilities under the model (in `beam_search` with its length penalty).
     """
 
     tokens: jax.Array
@@ -144,7 +146,7 @@ def beam_search(
 
     Args:
         step: the model, run on `batch * beams` sequences at once; leaves of the carry without axes are left alone.
-        carry, start, length, end: as for `greedy_decode`.
+        carry: as for `greedy_decode`, as are `start`, `length` and `end`.
         beams: how many, at least 1.
         length_penalty: 0 by default, the plain log-probability, which favours short sequences; the paper's range is 0.6 to 0.7.
 
