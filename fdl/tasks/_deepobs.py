@@ -2,7 +2,7 @@
 
 Models, initial weights, losses, splits, batch sizes and epochs are DeepOBS's. Two things differ. Its batches leave out what
 remains of an epoch, fdl's go on into the next epoch, so that every example is seen; a run has as many steps as there. And
-it measures on whole batches of 128 (9,984 of 10,000 test images), fdl on every example.
+it measures on whole batches (9,984 of 10,000 test images), fdl on every example.
 """
 
 from dataclasses import replace
