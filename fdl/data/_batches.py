@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 
 
-def batch_indices(key: jax.Array, examples: int, batch_size: int, first_step: jax.Array | int, steps: int) -> jax.Array:
+def batch_indices(
+    key: jax.Array, examples: int, batch_size: int, first_step: jax.Array | int, steps: int, shuffle: bool = True
+) -> jax.Array:
     """Which examples the batches of `steps` consecutive steps hold.
 
     Every epoch is a permutation of all examples, a function of `(key, epoch)` alone. The epochs follow one another in an
@@ -18,6 +20,7 @@ def batch_indices(key: jax.Array, examples: int, batch_size: int, first_step: ja
         examples: how many there are; `batch_size` is at most as many.
         first_step: counted from 0; may be traced.
         steps: how many, a constant.
+        shuffle: whether an epoch is a permutation; else it is the examples in their own order, and `key` plays no part.
 
     Returns:
         int32 `[steps, batch_size]`.
@@ -26,6 +29,8 @@ def batch_indices(key: jax.Array, examples: int, batch_size: int, first_step: ja
     period = examples // math.gcd(examples, batch_size)  # after so many steps a whole number of epochs has passed
     cycle, within = jnp.divmod(jnp.asarray(first_step, jnp.int32), jnp.int32(period))
     place = within * batch_size + jnp.arange(steps * batch_size, dtype=jnp.int32)
+    if not shuffle:
+        return (place % examples).reshape(steps, batch_size)
     first_epoch = place[0] // examples
     epochs = (steps * batch_size - 1) // examples + 2  # those that the places can touch
     start = cycle * (period * batch_size // examples) + first_epoch

@@ -1,6 +1,8 @@
-from collections.abc import Callable, Mapping
+"""CIFAR-10 and CIFAR-100, from either form in which they are published."""
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,51 +14,84 @@ from fdl.data._mnist import VALIDATION, Folder
 from fdl.data._pickled import parse_pickled
 
 PIXELS = 3 * 32 * 32
-ARCHIVE_AT_MOST, FILE_AT_MOST = 200_000_000, 32_000_000  # bytes, unpacked; the published ones hold 184 and 31 million
+ARCHIVE_AT_MOST, FILE_AT_MOST = 200_000_000, 160_000_000  # bytes, unpacked; the published ones hold up to 184 and 154 million
 
 
-class Form(NamedTuple):
-    """One of the two forms in which CIFAR-10 is published."""
+class Labels(NamedTuple):
+    """One label of every image."""
 
-    folder: str
-    archive: str
-    suffix: str
-    parse: Callable[[bytes | memoryview, str], np.ndarray]
-    """From a file's bytes, and what errors call it, to uint8 records `[images, 1 + 3072]`: label, then pixels."""
+    key: bytes
+    """Its name in the Python form."""
+    classes: int
 
 
-def parse_binary(content: bytes | memoryview, where: str) -> np.ndarray:
+class Published(NamedTuple):
+    """A data set as its authors publish it; an image has the last of its labels."""
+
+    name: str
+    folders: tuple[str, str]
+    """Of the binary and of the Python form."""
+    labels: tuple[Labels, ...]
+    digests: dict[str, str]
+    """SHA-256 of each file's records, training first, then test; they are the same in both forms."""
+    remote: Remote
+
+    def archive(self, form: int) -> str:
+        return self.remote.url.rsplit("/", 1)[-1].replace("binary", ("binary", "python")[form])
+
+    def parse(self, form: int, content: bytes | memoryview, where: str) -> np.ndarray:
+        """From a file's bytes, and what errors call it, to uint8 records `[images, labels + 3072]`: labels, then pixels."""
+        return (parse_python if form else parse_binary)(content, where, self.labels)
+
+
+def parse_binary(content: bytes | memoryview, where: str, labels: Sequence[Labels]) -> np.ndarray:
     """The records, which stand there one after another."""
-    if len(content) == 0 or len(content) % (1 + PIXELS):
-        raise FdlError(where, f"{len(content):,} bytes", f"records of {1 + PIXELS:,} bytes", AGAIN)
-    return np.frombuffer(content, np.uint8).reshape(-1, 1 + PIXELS)
+    size = len(labels) + PIXELS
+    if len(content) == 0 or len(content) % size:
+        raise FdlError(where, f"{len(content):,} bytes", f"records of {size:,} bytes", AGAIN)
+    return np.frombuffer(content, np.uint8).reshape(-1, size)
 
 
-def parse_python(content: bytes | memoryview, where: str) -> np.ndarray:
+def parse_python(content: bytes | memoryview, where: str, labels: Sequence[Labels]) -> np.ndarray:
     """The records of the pickled form, which is not unpickled."""
     batch = parse_pickled(bytes(content), where)
-    pixels, labels = batch.get(b"data"), batch.get(b"labels")
-    if not isinstance(pixels, np.ndarray) or not isinstance(labels, list) or pixels.shape != (len(labels), PIXELS):
-        raise FdlError(where, "other entries", f"data, a matrix of rows of {PIXELS:,} bytes, and labels, a list as long")
-    if not all(type(label) is int and 0 <= label < 10 for label in labels):
-        raise FdlError(where, "labels that are no classes", "integers of 0 to 9")
-    return np.column_stack([np.array(labels, np.uint8), pixels])
+    pixels: Any = batch.get(b"data")
+    lists: list[Any] = [batch.get(label.key) for label in labels]
+    fits = isinstance(pixels, np.ndarray) and pixels.shape[1] == PIXELS
+    if not fits or not all(isinstance(values, list) and len(values) == len(pixels) for values in lists):
+        keys = " and ".join(label.key.decode() for label in labels)
+        raise FdlError(where, "other entries", f"data, a matrix of rows of {PIXELS:,} bytes, and {keys}, a list as long")
+    for label, values in zip(labels, lists):
+        if not all(type(value) is int and 0 <= value < label.classes for value in values):
+            raise FdlError(where, "labels that are no classes", f"integers of 0 to {label.classes - 1}")
+    return np.column_stack([*[np.array(values, np.uint8) for values in lists], pixels])
 
 
-_FORMS = (
-    Form("cifar-10-batches-bin", "cifar-10-binary.tar.gz", ".bin", parse_binary),
-    Form("cifar-10-batches-py", "cifar-10-python.tar.gz", "", parse_python),
+_HOME = "https://www.cs.toronto.edu/~kriz/"
+CIFAR_10 = Published(
+    "CIFAR-10",
+    ("cifar-10-batches-bin", "cifar-10-batches-py"),
+    (Labels(b"labels", 10),),
+    {
+        "data_batch_1": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+        "data_batch_2": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+        "data_batch_3": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+        "data_batch_4": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+        "data_batch_5": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+        "test_batch": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+    },
+    Remote(_HOME + "cifar-10-binary.tar.gz", 170_052_171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"),
 )
-_DIGESTS = {  # SHA-256 of the records, which are the same in both forms
-    "data_batch_1": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
-    "data_batch_2": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
-    "data_batch_3": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
-    "data_batch_4": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
-    "data_batch_5": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
-    "test_batch": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
-}
-_REMOTE = Remote("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", 170_052_171,
-                 "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd")  # fmt: skip
+CIFAR_100 = Published(
+    "CIFAR-100",
+    ("cifar-100-binary", "cifar-100-python"),
+    (Labels(b"coarse_labels", 20), Labels(b"fine_labels", 100)),
+    {
+        "train": "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29",
+        "test": "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a",
+    },
+    Remote(_HOME + "cifar-100-binary.tar.gz", 168_513_733, "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"),
+)
 
 
 def cifar10(folder: Folder | None = None) -> Dataset:
@@ -75,36 +110,45 @@ def cifar10(folder: Folder | None = None) -> Dataset:
     Raises:
         FdlError: where a file is missing, damaged or another one: what is in it must have the published SHA-256.
     """
-    return load(_DIGESTS, cached(_REMOTE, "cifar-10").parent if folder is None else Path(folder))
+    return load(CIFAR_10, folder)
 
 
-def load(digests: Mapping[str, str], folder: Path, validation: int = VALIDATION) -> Dataset:
-    """The data set from files with these digests: training batches, then one for test."""
-    form, files = _contents(list(digests), folder)
+def cifar100(folder: Folder | None = None) -> Dataset:
+    """CIFAR-100: colour photographs of 32 x 32 pixels in a hundred classes, the "fine" ones; 40,000, 10,000 and 10,000 of them.
+
+    Validation holds the first 10,000 training images; all else is as for `cifar10`, from the same author.
+    """
+    return load(CIFAR_100, folder)
+
+
+def load(published: Published, folder: Folder | None, validation: int = VALIDATION) -> Dataset:
+    """The data set from its files, of which the last is for test."""
+    place = cached(published.remote, published.name.lower()).parent if folder is None else Path(folder)
+    form, files = _contents(published, place)
     batches = []
-    for digest, (where, content) in zip(digests.values(), files.items()):
-        batches.append(form.parse(content, where))
+    for digest, (where, content) in zip(published.digests.values(), files.items()):
+        batches.append(published.parse(form, content, where))
         check_digest(batches[-1].tobytes(), digest, where)
     records = np.concatenate(batches)
-    images = np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-    take = lambda rows: Split((images[rows],), records[rows, 0].astype(np.int32))
-    test = len(records) - len(batches[-1])
+    first, test = len(published.labels), len(records) - len(batches[-1])
+    images = np.ascontiguousarray(records[:, first:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    take = lambda rows: Split((images[rows],), records[rows, first - 1].astype(np.int32))
     fit, choose, judge = take(slice(validation, test)), take(slice(validation)), take(slice(test, None))
-    source = "CIFAR-10 (Krizhevsky), test set as published, validation: the first 10,000 of the 50,000 training images"
-    return Dataset("CIFAR-10", fit, choose, judge, classes=10, source=source, licence="none stated")
+    source = f"{published.name} (Krizhevsky), test set as published, validation: the first 10,000 of the 50,000 training images"
+    return Dataset(published.name, fit, choose, judge, published.labels[-1].classes, source, "none stated")
 
 
-def _contents(names: list[str], folder: Path) -> tuple[Form, dict[str, bytes | memoryview]]:
-    """The bytes of the files of these names, by where they were found: in the first form and place that has some."""
-    for form in _FORMS:
-        files = [name + form.suffix for name in names]
-        for place in (folder, folder / form.folder):
+def _contents(published: Published, folder: Path) -> tuple[int, dict[str, bytes | memoryview]]:
+    """The bytes of the files, by where they were found: in the first form and place that has some."""
+    for form, inner in enumerate(published.folders):
+        files = [name + (".bin", "")[form] for name in published.digests]
+        for place in (folder, folder / inner):
             if (place / files[0]).is_file():
                 return form, {str(place / file): read(place / file, FILE_AT_MOST) for file in files}
-        archive = folder / form.archive
+        archive = folder / published.archive(form)
         if archive.is_file():
-            members = tar_members(read(archive, ARCHIVE_AT_MOST), [f"{form.folder}/{file}" for file in files], str(archive))
+            members = tar_members(read(archive, ARCHIVE_AT_MOST), [f"{inner}/{file}" for file in files], str(archive))
             return form, {f"{archive}, {name}": content for name, content in members.items()}
-    expected = ", or ".join(f"{form.archive}, {form.folder}/ or its files" for form in _FORMS)
-    fix = f"Without a folder it is downloaded from {_REMOTE.url}"
-    raise FdlError("data set CIFAR-10", f"neither form in {str(folder)!r}", expected, fix)
+    expected = ", or ".join(f"{published.archive(form)}, {inner}/ or its files" for form, inner in enumerate(published.folders))
+    fix = f"Without a folder it is downloaded from {published.remote.url}"
+    raise FdlError(f"data set {published.name}", f"neither form in {str(folder)!r}", expected, fix)

@@ -39,6 +39,7 @@ class Dataset:
         test: what is reported, once.
         classes: labels are integers in 0..classes-1; `None` for regression.
         source: where the data comes from; `licence`: under which terms.
+        vocabulary: the characters that the numbers of a text stand for.
 
     Raises:
         FdlError: naming split and row, for empty splits, unequal lengths, values that are not finite, labels out of range.
@@ -51,6 +52,7 @@ class Dataset:
     classes: int | None = None
     source: str = ""
     licence: str = ""
+    vocabulary: str = ""
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test"):

@@ -11,23 +11,25 @@ from fdl.core import FdlError, fold
 
 @dataclass(frozen=True)
 class CifarInput(nn.Layer):
-    """What DeepOBS does to CIFAR's pixels before a net sees them.
+    """What DeepOBS does to CIFAR's and SVHN's pixels before a net sees them.
 
     While training, each image by itself: padded with zeros to 36 x 36 and cropped to 32 x 32 at random; flipped left to right
-    with probability 1/2; brightness, an addend of -63/255 to 63/255 (so little because DeepOBS takes pixels of 0
-    to 255 here); saturation, a factor of 0.5 to 1.5; contrast, a factor of 0.2 to 1.8 on the distances from each channel's
-    mean. Always: `standardise_images`.
+    with probability 1/2 (unless `flip` is False, as for SVHN's digits); brightness, an addend of -63/255 to 63/255 (so little
+    because DeepOBS takes pixels of 0 to 255 here); saturation, a factor of 0.5 to 1.5; contrast, a factor of 0.2 to 1.8 on
+    the distances from each channel's mean. Always: `standardise_images`.
 
     Input uint8 or floating pixels of 0 to 255 `[batch, height, width, 3]`, output float32 of the same shape.
 
     Args:
         augment: whether training draws images anew at all.
+        flip: whether they are flipped.
 
     Raises:
         FdlError: when training without a key.
     """
 
     augment: bool = True
+    flip: bool = True
 
     def forward(self, scope: nn.Scope, images: jax.Array) -> jax.Array:
         x = images.astype(jnp.float32)
@@ -36,7 +38,7 @@ class CifarInput(nn.Layer):
                 fix = "model.apply(..., key=jax.random.key(0), train=True)"
                 raise FdlError(f"layer {scope.path}", "no key", "a random key while training", fix)
             x = random_crop(fold(scope.key, "crop"), x, 2)
-            x = random_flip(fold(scope.key, "flip"), x)
+            x = random_flip(fold(scope.key, "flip"), x) if self.flip else x
             x = x + _uniform(fold(scope.key, "brightness"), x, -63 / 255, 63 / 255)
             x = saturate(x, _uniform(fold(scope.key, "saturation"), x, 0.5, 1.5))
             x = contrast(x, _uniform(fold(scope.key, "contrast"), x, 0.2, 1.8))

@@ -53,6 +53,11 @@ class FunctionTask:
         check_budget(self, examples(self.dataset.train), ("loss", *self.metrics))
         _check_functions(self)
 
+    @property
+    def ordered(self) -> bool:
+        """Batches are drawn at random."""
+        return False
+
     def init(self, key: jax.Array) -> tuple[Tree, Tree]:
         """Parameters, 64-bit ones as 32-bit ones unless JAX is set to keep them, and an empty state."""
         params = self.params(key) if is_function(self.params) else self.params
@@ -62,9 +67,9 @@ class FunctionTask:
         """A batch's loss while training, and the state as it was."""
         return self._loss(params, batch, key), state
 
-    def measure(self, params: Tree, state: Tree, batch: Tree) -> dict[str, jax.Array]:
-        """Loss, with `None` for its key, and metrics of a batch."""
-        return {"loss": self._loss(params, batch, None), **{name: metric(params, batch) for name, metric in self.metrics.items()}}
+    def measure(self, params: Tree, state: Tree, batch: Tree) -> tuple[dict[str, jax.Array], Tree]:
+        """Loss, with `None` for its key, and metrics of a batch, and the state as it was."""
+        return {"loss": self._loss(params, batch, None), **{name: metric(params, batch) for name, metric in self.metrics.items()}}, state
 
     def _loss(self, params: Tree, batch: Tree, key: jax.Array | None) -> jax.Array:
         return self.loss_fn(params, batch, key=key) if self._takes_key else self.loss_fn(params, batch)

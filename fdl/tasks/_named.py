@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from fdl import data, models, nn
 from fdl.core import FdlError, choose
-from fdl.tasks import _deepobs
+from fdl.tasks import _deepobs, _text
 from fdl.tasks._functions import FunctionTask
 from fdl.tasks._landscapes import landscapes
 from fdl.tasks._task import Task
@@ -33,12 +33,19 @@ _FROM_FILES: dict[str, Callable[[_deepobs.Folder], Task]] = {
     "fmnist-mlp": _deepobs.fmnist_mlp,
     "fmnist-2c2d": _deepobs.fmnist_2c2d,
     "cifar10-3c3d": _deepobs.cifar10_3c3d,
+    "mnist-vae": _deepobs.mnist_vae,
+    "fmnist-vae": _deepobs.fmnist_vae,
+    "cifar100-allcnnc": _deepobs.cifar100_allcnnc,
+    "svhn-wrn164": _deepobs.svhn_wrn164,
+    "tolstoi-charrnn": _text.tolstoi_charrnn,
 }
 
 named: dict[str, Callable[..., Task | FunctionTask]] = {
     "digits-cnn": digits_cnn,
     "digits-mlp": digits_mlp,
     "vowels-lstm": vowels_lstm,
+    "sonnets-charrnn": _text.sonnets_charrnn,
+    "adding": _text.adding,
     "quadratic-deep": _deepobs.quadratic_deep,
     **{name: landscape.task for name, landscape in landscapes.items()},
     **_FROM_FILES,

@@ -34,6 +34,8 @@ class Task:
         evaluate_every: steps between two measurements of the validation split; divides `steps`.
         objective: the metric, or "loss", that decides between trials, measured on validation at the end of a run.
         maximise: whether more of it is better.
+        ordered: whether batches come in the order of the examples, epoch after epoch, for a model whose state carries on from
+            batch to batch; `batch_size` then divides every split, and they are measured in the same way.
 
     Raises:
         FdlError: for a budget or an objective that does not fit.
@@ -50,9 +52,15 @@ class Task:
     evaluate_every: int = 17
     objective: str = "accuracy"
     maximise: bool = True
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         check_budget(self, len(self.dataset.train), ("loss", *self.metrics))
+        for split in ("train", "validation", "test") if self.ordered else ():
+            count = len(getattr(self.dataset, split))
+            if count % self.batch_size:
+                found = f"{self.batch_size} for {count} examples of {split}"
+                raise FdlError(f"task {self.name}, batch_size", found, "a divisor of every split, since batches come in order")
 
     def init(self, key: jax.Array) -> tuple[Tree, Tree]:
         """Parameters and state of the model before training."""
@@ -63,11 +71,11 @@ class Task:
         outputs, state = self.model.apply(params, state, *batch.inputs, key=key, train=True)
         return self._penalised(self.loss_fn(outputs, batch.labels), params), state
 
-    def measure(self, params: Tree, state: Tree, batch: Split) -> dict[str, jax.Array]:
-        """Loss, the penalty included, and metrics of a batch, without training."""
-        outputs, _ = self.model.apply(params, state, *batch.inputs)
+    def measure(self, params: Tree, state: Tree, batch: Split) -> tuple[dict[str, jax.Array], Tree]:
+        """Loss, the penalty included, and metrics of a batch, without training, and the new state."""
+        outputs, state = self.model.apply(params, state, *batch.inputs)
         loss = self._penalised(self.loss_fn(outputs, batch.labels), params)
-        return {"loss": loss, **{name: metric(outputs, batch.labels) for name, metric in self.metrics.items()}}
+        return {"loss": loss, **{name: metric(outputs, batch.labels) for name, metric in self.metrics.items()}}, state
 
     def _penalised(self, loss: jax.Array, params: Tree) -> jax.Array:
         return loss if self.penalty is None else loss + self.penalty(params).astype(loss.dtype)
@@ -94,6 +102,7 @@ class Task:
             "model": [f"{row.path} {row.layer} {row.shapes}" for row in layers.rows],
             "parameters": layers.total.params,
             **({} if self.penalty is None else {"penalty": str(self.penalty)}),
+            **({"batches": "in order"} if self.ordered else {}),
         }
 
     def flops(self) -> int:

@@ -43,8 +43,12 @@ class Trainable(Protocol):
     def loss(self, params: Tree, state: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, Tree]:
         """The training loss of a batch, some rows of a split, and the new state."""
 
-    def measure(self, params: Tree, state: Tree, batch: Tree) -> dict[str, jax.Array]:
-        """Means over a batch, without training, "loss" among them."""
+    @property
+    def ordered(self) -> bool:
+        """Whether batches come in the order of the examples, each with the state that the one before left."""
+
+    def measure(self, params: Tree, state: Tree, batch: Tree) -> tuple[dict[str, jax.Array], Tree]:
+        """Means over a batch, without training, "loss" among them, and the new state."""
 
     def card(self) -> dict[str, Any]:
         """What is trained, as JSON values: dataset, source, licence, examples by split, model (lines of text), parameters."""
@@ -77,7 +81,7 @@ def init(task: Trainable, key: jax.Array) -> tuple[Tree, Tree]:
 
 def batches(task: Trainable, steps: int, key: jax.Array, count: int, step: jax.Array) -> jax.Array:
     """The examples, of `count`, in the batches after `step`, int32 `[steps, batch_size]`: a function of the run's key alone."""
-    return batch_indices(fold(key, "batches"), count, task.batch_size, step, steps)
+    return batch_indices(fold(key, "batches"), count, task.batch_size, step, steps, shuffle=not task.ordered)
 
 
 def advance(
@@ -127,15 +131,22 @@ def segment(task: Trainable, steps: int, optimizer: Any, key: jax.Array, arrays:
 
 
 def evaluate(task: Trainable, params: Tree, state: Tree, split: Tree) -> dict[str, jax.Array]:
-    """The task's metrics as means over every example of a split, in batches that bound the memory."""
+    """The task's metrics as means over every example of a split, in batches that bound the memory.
+
+    Batches that come in order are the task's own, and each is measured with the state that the one before left.
+    """
     count = examples(split)
-    size = min(count, EVALUATION_BATCH)
+    size = task.batch_size if task.ordered else min(count, EVALUATION_BATCH)
     whole = count // size * size
     first = jax.tree.map(lambda a: a[:whole].reshape(-1, size, *a.shape[1:]), split)
-    means = jax.tree.map(lambda m: m.mean(0), jax.lax.map(lambda batch: task.measure(params, state, batch), first))
+    if task.ordered:
+        _, measured = jax.lax.scan(lambda state, batch: task.measure(params, state, batch)[::-1], state, first)
+    else:
+        measured = jax.lax.map(lambda batch: task.measure(params, state, batch)[0], first)
+    means = jax.tree.map(lambda m: m.mean(0), measured)
     if whole == count:
         return means
-    rest = task.measure(params, state, jax.tree.map(lambda a: a[whole:], split))
+    rest, _ = task.measure(params, state, jax.tree.map(lambda a: a[whole:], split))
     return jax.tree.map(lambda a, b: (a * whole + b * (count - whole)) / count, means, rest)
 
 

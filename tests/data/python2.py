@@ -1,10 +1,10 @@
-"""Writes what Python 2's cPickle wrote with protocol 2 for a batch of CIFAR-10."""
+"""Writes what Python 2's cPickle wrote with protocol 2 for a batch of CIFAR."""
 
 import struct
 
 
 def pickled(labels, pixels, filenames=(), name=b"training batch 1 of 5"):
-    """`pixels`: uint8 `[len(labels), 3072]`. Lists longer than 1,000 are appended in parts, as cPickle does."""
+    """`labels`: a list, or lists by key; `pixels`: uint8 `[images, 3072]`. Lists longer than 1,000 are appended in parts, as cPickle does."""
     memo = iter(range(10**6))
 
     def put():
@@ -38,6 +38,8 @@ def pickled(labels, pixels, filenames=(), name=b"training batch 1 of 5"):
         + put()
         + b"b"
     )
-    body = text(b"batch_label") + text(name) + text(b"labels") + items([number(n) for n in labels])
+    body = text(b"batch_label") + text(name)
+    for key, values in (labels if isinstance(labels, dict) else {b"labels": labels}).items():
+        body += text(key) + items([number(n) for n in values])
     body += text(b"data") + array + text(b"filenames") + items([text(n) for n in filenames])
     return b"\x80\x02}" + put() + b"(" + body + b"u."

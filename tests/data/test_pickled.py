@@ -4,6 +4,7 @@ import contextlib
 import pickle
 import pickletools
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ from mutate import mutated
 from python2 import pickled
 
 from fdl import FdlError
-from fdl.data._cifar import parse_binary, parse_python
+from fdl.data._cifar import CIFAR_10
 from fdl.data._pickled import parse_pickled
 
 RNG = np.random.default_rng(0)
+parse_binary, parse_python = (partial(CIFAR_10.parse, form) for form in (0, 1))
 
 
 def batch(count, columns=3072, **options):

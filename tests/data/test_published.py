@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and CIFAR-10: their splits, from files of every form, and only from the published ones."""
+"""MNIST, Fashion-MNIST, CIFAR and SVHN: their splits, from files of every form, and only from the published ones."""
 
 import gzip
 import hashlib
@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from python2 import pickled
+from scipy.io import savemat
 from test_files import idx
 
 from fdl import FdlError, data
-from fdl.data import _cifar, _mnist
+from fdl.data import _cifar, _mnist, _svhn
 from fdl.data._download import Remote
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "mnist"
@@ -99,10 +100,10 @@ def test_images_and_labels_must_belong_together(tmp_path):
 
 def test_every_pin_is_a_sha_256_of_its_own():
     pins = [pin for p in (*_mnist._MNIST, *_mnist._FASHION) for pin in (p.remote.sha256, p.content)] + [
-        *_cifar._DIGESTS.values(),
-        _cifar._REMOTE.sha256,
+        *[pin for p in (_cifar.CIFAR_10, _cifar.CIFAR_100) for pin in (*p.digests.values(), p.remote.sha256)],
+        *[remote.sha256 for remote in _svhn._FILES],
     ]
-    assert len(set(pins)) == len(pins) == 23
+    assert len(set(pins)) == len(pins) == 28
     assert all(len(pin) == 64 and set(pin) <= set("0123456789abcdef") for pin in pins)
     assert all(p.remote.url.startswith("https://") and p.remote.size > 0 for p in (*_mnist._MNIST, *_mnist._FASHION))
 
@@ -122,69 +123,119 @@ def test_the_real_mnist_is_recognised():
 
 # CIFAR's two forms.
 
-RECORDS = {
-    name: np.column_stack([RNG.integers(0, 10, 4, np.uint8), RNG.integers(0, 256, (4, 3072), np.uint8)])
-    for name in (*[f"data_batch_{i}" for i in range(1, 6)], "test_batch")
-}
-DIGESTS = {name: sha256(records.tobytes()) for name, records in RECORDS.items()}
+
+def small_cifar(published):
+    """Four random images a file, as if they were the published ones: records by file, and what tells of them."""
+    records = {
+        name: np.column_stack(
+            [*[RNG.integers(0, label.classes, 4, np.uint8) for label in published.labels], RNG.integers(0, 256, (4, 3072), np.uint8)]
+        )
+        for name in published.digests
+    }
+    return records, published._replace(digests={name: sha256(rows.tobytes()) for name, rows in records.items()})
 
 
-def contents(form, name):
-    records = RECORDS[name]
-    return records.tobytes() if form.suffix else pickled(records[:, 0].tolist(), np.ascontiguousarray(records[:, 1:]), [b"a.png"] * 4)
+CIFAR = {published.name: small_cifar(published) for published in (_cifar.CIFAR_10, _cifar.CIFAR_100)}
+CASES = [(name, form) for name in CIFAR for form in (0, 1)]
 
 
-def write_cifar(folder, form, how):
+def contents(name, form, file):
+    records, published = CIFAR[name]
+    if form == 0:
+        return records[file].tobytes()
+    width = len(published.labels)
+    lists = {label.key: records[file][:, i].tolist() for i, label in enumerate(published.labels)}
+    return pickled(lists, np.ascontiguousarray(records[file][:, width:]), [b"a.png"] * 4)
+
+
+def write_cifar(folder, name, form, how):
+    records, published = CIFAR[name]
+    suffix = (".bin", "")[form]
     if how == "archive":
-        with tarfile.open(folder / form.archive, "w:gz") as tar:
-            for name in reversed(RECORDS):
-                info = tarfile.TarInfo(f"{form.folder}/{name}{form.suffix}")
-                info.size = len(contents(form, name))
-                tar.addfile(info, io.BytesIO(contents(form, name)))
+        with tarfile.open(folder / published.archive(form), "w:gz") as tar:
+            for file in reversed(records):
+                info = tarfile.TarInfo(f"{published.folders[form]}/{file}{suffix}")
+                info.size = len(contents(name, form, file))
+                tar.addfile(info, io.BytesIO(contents(name, form, file)))
         return
-    place = folder / form.folder if how == "folder" else folder
+    place = folder / published.folders[form] if how == "folder" else folder
     place.mkdir(exist_ok=True)
-    for name in RECORDS:
-        (place / (name + form.suffix)).write_bytes(contents(form, name))
+    for file in records:
+        (place / (file + suffix)).write_bytes(contents(name, form, file))
 
 
-@pytest.mark.parametrize("form", _cifar._FORMS, ids=lambda form: form.folder)
+@pytest.mark.parametrize(("name", "form"), CASES)
 @pytest.mark.parametrize("how", ["archive", "folder", "files"])
-def test_cifar_is_the_same_from_every_form(form, how, tmp_path):
-    write_cifar(tmp_path, form, how)
+def test_cifar_is_the_same_from_every_form(name, form, how, tmp_path):
+    records, published = CIFAR[name]
+    write_cifar(tmp_path, name, form, how)
     before = sorted(os.listdir(tmp_path))
-    dataset = _cifar.load(DIGESTS, tmp_path, validation=4)
+    dataset = _cifar.load(published, tmp_path, validation=3)
     assert sorted(os.listdir(tmp_path)) == before  # nothing extracted
-    splits = {"validation": ["data_batch_1"], "train": [f"data_batch_{i}" for i in range(2, 6)], "test": ["test_batch"]}
-    for name, batches in splits.items():
-        records = np.concatenate([RECORDS[batch] for batch in batches])
-        split = getattr(dataset, name)
-        np.testing.assert_array_equal(split.labels, records[:, 0])
+    rows, width = np.concatenate(list(records.values())), len(published.labels)
+    for split, part in ((dataset.validation, rows[:3]), (dataset.train, rows[3:-4]), (dataset.test, rows[-4:])):
+        np.testing.assert_array_equal(split.labels, part[:, width - 1])  # of CIFAR-100's two labels the fine one
         assert (split.inputs[0].dtype, split.labels.dtype) == (np.uint8, np.int32)
-        assert split.inputs[0].shape == (len(records), 32, 32, 3)
+        assert split.inputs[0].shape == (len(part), 32, 32, 3)
         for row, column, channel in ((0, 0, 0), (3, 17, 1), (31, 31, 2)):  # channel by channel, row by row
-            np.testing.assert_array_equal(split.inputs[0][:, row, column, channel], records[:, 1 + 1024 * channel + 32 * row + column])
+            np.testing.assert_array_equal(split.inputs[0][:, row, column, channel], part[:, width + 1024 * channel + 32 * row + column])
+    assert (dataset.name, dataset.classes) == (name, {"CIFAR-10": 10, "CIFAR-100": 100}[name])
 
 
-@pytest.mark.parametrize("form", _cifar._FORMS, ids=lambda form: form.folder)
-def test_damaged_cifar_files_are_told(form, tmp_path):
-    write_cifar(tmp_path, form, "files")
-    path = tmp_path / f"data_batch_3{form.suffix}"
+@pytest.mark.parametrize(("name", "form"), CASES)
+def test_damaged_cifar_files_are_told(name, form, tmp_path):
+    _, published = CIFAR[name]
+    write_cifar(tmp_path, name, form, "files")
+    path = tmp_path / (list(published.digests)[-1] + (".bin", "")[form])
     content = bytearray(path.read_bytes())
     content[6000] ^= 1
     path.write_bytes(content)
-    assert f"{path}: found content with SHA-256" in refused(_cifar.load, DIGESTS, tmp_path)
+    assert f"{path}: found content with SHA-256" in refused(_cifar.load, published, tmp_path)
     path.write_bytes(content[:-1])
-    assert f"{path}: found" in refused(_cifar.load, DIGESTS, tmp_path)
+    assert f"{path}: found" in refused(_cifar.load, published, tmp_path)
     path.unlink()
-    assert f"{path}: found No such file or directory" in refused(_cifar.load, DIGESTS, tmp_path)
-    assert "data set CIFAR-10: found neither form in" in refused(data.cifar10, tmp_path / "nowhere")
+    assert f"{path}: found No such file or directory" in refused(_cifar.load, published, tmp_path)
+    assert f"data set {name}: found neither form in" in refused(getattr(data, name.lower().replace("-", "")), tmp_path / "nowhere")
 
 
 def test_a_cifar_archive_without_a_batch_is_told(tmp_path):
-    write_cifar(tmp_path, _cifar._FORMS[0], "archive")
-    message = refused(_cifar.load, {**DIGESTS, "data_batch_6": ""}, tmp_path)
+    _, published = CIFAR["CIFAR-10"]
+    write_cifar(tmp_path, "CIFAR-10", 0, "archive")
+    message = refused(_cifar.load, published._replace(digests={**published.digests, "data_batch_6": ""}), tmp_path)
     assert f"{tmp_path}/cifar-10-binary.tar.gz: found no 'cifar-10-batches-bin/data_batch_6.bin'" in message
+
+
+# SVHN, in MATLAB's form.
+
+
+def matlab(count):
+    """A file of random images whose labels are 1 to 10, with 10 for the digit 0."""
+    arrays = {"X": RNG.integers(0, 256, (32, 32, 3, count), np.uint8), "y": RNG.integers(1, 11, (count, 1), np.uint8)}
+    file = io.BytesIO()
+    savemat(file, arrays, do_compression=True)
+    return arrays, file.getvalue()
+
+
+def test_svhn_is_read_from_matlab_files_that_are_the_published_ones(tmp_path):
+    (train, content), (test, content_test) = matlab(9), matlab(5)
+    remotes = [_svhn.Remote(f"https://home/{name}_32x32.mat", 0, sha256(c)) for name, c in (("train", content), ("test", content_test))]
+    (tmp_path / "train_32x32.mat").write_bytes(content)
+    assert refused(_svhn.load, remotes, tmp_path) == (
+        f"data set SVHN: found no test_32x32.mat in '{tmp_path}'; expected the published file.\n  Its home is https://home/test_32x32.mat"
+    )
+    (tmp_path / "test_32x32.mat").write_bytes(content_test)
+    dataset = _svhn.load(remotes, tmp_path, validation=4)
+    for split, arrays, part in (
+        (dataset.validation, train, slice(4)),
+        (dataset.train, train, slice(4, None)),
+        (dataset.test, test, slice(None)),
+    ):
+        np.testing.assert_array_equal(split.inputs[0].transpose(1, 2, 3, 0), arrays["X"][..., part])
+        digits = [0 if y == 10 else y for y in arrays["y"].ravel()[part]]
+        assert split.labels.tolist() == digits
+        assert (split.inputs[0].dtype, split.labels.dtype) == (np.uint8, np.int32)
+    (tmp_path / "test_32x32.mat").write_bytes(content_test[:-1])
+    assert "found content with SHA-256" in refused(_svhn.load, remotes, tmp_path)
 
 
 def test_the_quadratic_s_points_are_numpy_s_own():

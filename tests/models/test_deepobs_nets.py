@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from small import applier, begin
 
 from fdl import models, nn
 
@@ -27,7 +28,7 @@ def test_a_net_has_the_published_number_of_parameters(name):
 
 def start(name):
     net, images, _ = NETS[name]
-    params, state = net.init(jax.random.key(1), images)
+    params, state = begin(net, jnp.zeros(images.shape))
     assert state == {}
     return {path: jax.tree.map(lambda w: np.asarray(w, np.float64).ravel(), layer) for path, layer in params.items()}
 
@@ -66,6 +67,28 @@ def test_initial_weights_follow_the_distribution_that_deepobs_draws_from(name):
         assert (params[layer]["bias"] == np.float32(bias)).all()
 
 
+UNIFORM = scipy.stats.uniform(-np.sqrt(3), 2 * np.sqrt(3))
+GLOROT = {  # nets whose every kernel is Glorot's, what it is drawn from at variance 1, and the biases' value
+    "allcnnc": (models.all_cnn_c(100), CIFAR, scipy.stats.truncnorm(-2, 2, scale=1 / TRUNCATED.std()), 0.1),
+    "wrn": (models.wide_resnet(10, 1), CIFAR, UNIFORM, 0),
+    "vae": (models.deepobs_vae(), MNIST, UNIFORM, 0),
+}
+
+
+@pytest.mark.parametrize("name", GLOROT)
+def test_every_kernel_of_these_starts_as_glorot_says(name):
+    net, images, distribution, bias = GLOROT[name]
+    params, _ = begin(net, jnp.zeros(images.shape))
+    for path, leaf in jax.tree.leaves_with_path(params):
+        sample = np.asarray(leaf, np.float64)
+        if path[-1].key == "kernel":
+            scale = glorot(np.prod(leaf.shape[:-1]), np.prod(leaf.shape[:-2]) * leaf.shape[-1])
+            assert scipy.stats.kstest(sample.ravel()[:20_000] / scale, distribution.cdf).pvalue > 1e-6, path
+        else:
+            normed = any("batch_norm" in part.key for part in path)
+            assert (sample == (path[-1].key == "scale" if normed else np.float32(bias))).all()
+
+
 def test_logistic_regression_starts_at_zero():
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(start("logreg")))
 
@@ -75,9 +98,9 @@ def test_3c3d_is_what_pytorch_computes_with_its_weights(float64, torch):
     functional = torch.nn.functional
     net, _, _ = NETS["3c3d"]
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 32, 32, 3)))
-    params, _ = net.init(jax.random.key(0), x)
+    params, _ = begin(net, x)
     params = jax.tree.map(lambda w: w + 0.01 * jnp.asarray(np.random.default_rng(1).normal(size=w.shape)), params)  # biases too
-    got, _ = net.apply(params, {}, x)
+    got, _ = applier(net)(params, {}, x)
 
     def weights(name):
         kernel = torch.tensor(np.asarray(params[name]["kernel"]))

@@ -32,7 +32,7 @@ def test_tracks_are_the_runs_that_the_library_makes(study):
         task, key = dataclasses.replace(tasks.get("beale"), steps=6), jax.random.key(1001)
         begun = train.start(task, optimizer, key).params
         np.testing.assert_array_equal(track.paths[1][0], begun)
-        np.testing.assert_allclose(track.curves[1][0], [0, task.measure(begun, {}, np.zeros((1, 2), np.float32))["loss"]], rtol=1e-6)
+        np.testing.assert_allclose(track.curves[1][0], [0, task.measure(begun, {}, np.zeros((1, 2), np.float32))[0]["loss"]], rtol=1e-6)
         _, curves = train.run(task, optimizer, key)
         want = np.stack([curves["validation"][name] for name in ("x", "y")], 1)
         np.testing.assert_allclose(track.paths[1][1:], want, rtol=1e-5)  # measured 0

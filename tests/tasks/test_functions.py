@@ -147,7 +147,7 @@ def test_a_task_of_local_functions_reaches_another_process():
     task, key = make(lambda p, b: mean_square(p, b) + 1.0, metrics={"m": lambda p, b: absolute(p, b)}), jax.random.key(0)
     read = cloudpickle.loads(cloudpickle.dumps(task))
     assert read.card() == task.card()
-    assert read.measure(START, {}, task.dataset.test)["loss"] == task.measure(START, {}, task.dataset.test)["loss"]
+    assert read.measure(START, {}, task.dataset.test)[0]["loss"] == task.measure(START, {}, task.dataset.test)[0]["loss"]
     landscape = cloudpickle.loads(cloudpickle.dumps(tasks.get("beale")))
     assert np.array_equal(landscape.init(key)[0], tasks.get("beale").init(key)[0])
 

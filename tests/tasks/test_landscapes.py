@@ -112,7 +112,7 @@ def test_gradient_descent_on_rosenbrock_equals_numpy():
 def test_noise_is_in_the_gradient_has_mean_zero_and_is_not_measured():
     calm, noisy = LANDSCAPES["saddle"].task(), LANDSCAPES["saddle"].task(noise=2.0)
     point, key = jnp.array([0.3, 0.4]), jax.random.key(0)
-    assert calm.measure(point, {}, jnp.zeros((1, 2)))["loss"] == noisy.measure(point, {}, jnp.zeros((1, 2)))["loss"]
+    assert calm.measure(point, {}, jnp.zeros((1, 2)))[0]["loss"] == noisy.measure(point, {}, jnp.zeros((1, 2)))[0]["loss"]
     gradient = jax.vmap(jax.grad(lambda p, batch: noisy.loss(p, {}, batch, key)[0]), (None, 0))
     rows = jnp.asarray(noisy.dataset.train, jnp.float32)[:, None]
     drawn = np.asarray(gradient(point, rows)) - np.asarray(jax.grad(lambda p: calm.loss(p, {}, jnp.zeros((1, 2)), key)[0])(point))

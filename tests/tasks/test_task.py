@@ -35,7 +35,7 @@ def test_an_unknown_task_is_told_what_there_is():
 
 
 @pytest.mark.parametrize(
-    "name", ["digits-cnn", "digits-mlp", "vowels-lstm", "quadratic-deep", *tasks.landscapes]
+    "name", ["digits-cnn", "digits-mlp", "vowels-lstm", "sonnets-charrnn", "adding", "quadratic-deep", *tasks.landscapes]
 )  # the others' data lies in files
 def test_a_named_task_describes_itself(name):
     task = tasks.get(name)

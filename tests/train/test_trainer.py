@@ -25,7 +25,7 @@ def test_the_trainer_runs_what_the_pure_function_runs():
         np.testing.assert_allclose(a[0], b, atol=1e-6)  # measured 0
     tested = trainer.test([optim.Adam(lr=0.03)], progress)
     split = train.device_arrays(TASK.dataset, "test")["test"]
-    np.testing.assert_allclose(tested["loss"][0], TASK.measure(pure.params, pure.state, split)["loss"], rtol=1e-6)  # measured 0
+    np.testing.assert_allclose(tested["loss"][0], TASK.measure(pure.params, pure.state, split)[0]["loss"], rtol=1e-6)  # measured 0
 
 
 def test_runs_of_a_chunk_equal_runs_alone():
