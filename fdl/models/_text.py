@@ -44,30 +44,11 @@ class CharacterModel(nn.Layer):
         cell = nn.LSTM(n, kernel_init=joint, recurrent_init=joint)
         y = scope(nn.Embedding(self.vocabulary, n, glorot), characters)
         for layer in range(self.layers):
-            y = scope(_Carried(cell, self.dropout), y, starts, name=f"lstm_{layer}")
+            y = scope(nn.Dropout(self.dropout), y)
+            y = scope(nn.Carried(nn.Recurrent(cell, "all")), y, starts, name=f"lstm_{layer}")
+            y = scope(nn.Dropout(self.dropout), y)
         bias = _uniform(math.sqrt(3 / self.vocabulary))
         return scope(nn.Dense(self.vocabulary, kernel_init=glorot, bias_init=bias), y, name="logits")
-
-
-@dataclass(frozen=True)
-class _Carried(nn.Layer):
-    """A cell, with dropout around it, that goes on from where it stood after the batch before."""
-
-    cell: nn.Cell
-    dropout: float
-
-    def forward(self, scope: nn.Scope, x: jax.Array, starts: jax.Array | None) -> jax.Array:
-        start = self.cell.start(x.shape[0], x.dtype)
-        parts, structure = jax.tree.flatten(start)
-        names = [f"carry_{i}" for i in range(len(parts))]
-        carry = [scope.variable(name, initializers.zeros, part.shape, part.dtype) for name, part in zip(names, parts)]
-        if starts is not None:
-            carry = [jnp.where(starts[:, None], part, old) for part, old in zip(parts, carry)]
-        x = scope(nn.Dropout(self.dropout), x)
-        y, end = scope(nn.Recurrent(self.cell, "all"), x, None, jax.tree.unflatten(structure, carry), return_carry=True)
-        for name, part in zip(names, jax.tree.leaves(end)):
-            scope.set(name, part)
-        return scope(nn.Dropout(self.dropout), y)
 
 
 def _uniform(limit: float) -> Callable[..., jax.Array]:

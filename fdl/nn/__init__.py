@@ -58,8 +58,8 @@ from fdl.nn._pool import GlobalAvgPool as GlobalAvgPool
 from fdl.nn._pool import GlobalMaxPool as GlobalMaxPool
 from fdl.nn._pool import MaxPool as MaxPool
 from fdl.nn._pool import Upsample as Upsample
+from fdl.nn._recurrent import Carried as Carried
 from fdl.nn._recurrent import Recurrent as Recurrent
-from fdl.nn._recurrent import reset_carry as reset_carry
 from fdl.nn._stacked import Bidirectional as Bidirectional
 from fdl.nn._stacked import Stacked as Stacked
 from fdl.nn._summary import Summary as Summary

@@ -22,9 +22,6 @@ class Recurrent(Layer):
         cell: `RNN`, `LSTM`, `GRU`, `MGU`, `LRU` or a `Cell` of your own, without state.
         outputs: `"last"`, the output at the valid step that was taken last, or `"all"`.
         reverse: whether to run from the last step to the first; outputs keep the order of the inputs.
-        stateful: whether, while training, each batch goes on with the carry that the batch before it ended with, as where
-            a long text is cut into batches of consecutive pieces. It is kept in the layer's state, without gradient;
-            `reset_carry` puts it back to the start. In evaluation a sequence starts anew, unless given a carry.
         unroll: how many steps one pass of the compiled loop holds: more compile longer and may run faster.
         remat: keep the carry at every `remat`-th step only and compute the steps between again for the gradient: memory
             for time. Default: never.
@@ -42,7 +39,6 @@ class Recurrent(Layer):
     cell: Cell
     outputs: Literal["last", "all"] = "last"
     reverse: bool = False
-    stateful: bool = False
     unroll: int = 1
     remat: int | None = None
 
@@ -69,33 +65,40 @@ class Recurrent(Layer):
 
         valid = None if valid is None else mask(valid, x)
         end, y = along(start, x, valid) if self.remat is None else _in_pieces(along, start, x, valid, self.remat, self.reverse)
-        if self.stateful and scope.train:
-            for i, leaf in enumerate(jax.tree.leaves(end)):
-                scope.set(f"carry_{i}", leaf)
         if self.outputs == "last":
             y = _last(y, valid, self.reverse)
         return (y, end) if return_carry else y
 
-    def _stored(self, scope: Scope, start: Any) -> Any:
-        """The carry in the layer's state; its parts are named `carry_0`, `carry_1`, ..."""
-        leaves, form = jax.tree.flatten(start)
-        shape = (leaves[0].shape[0], leaves[0].dtype)
-        stored = [
-            scope.variable(f"carry_{i}", lambda key, *_, i=i: jax.tree.leaves(self.cell.start(*shape))[i], leaf.shape, leaf.dtype)
-            for i, leaf in enumerate(leaves)
-        ]
-        return jax.tree.unflatten(form, [s.astype(leaf.dtype) for s, leaf in zip(stored, leaves, strict=True)])
 
+@dataclass(frozen=True)
+class Carried(Layer):
+    """A recurrent layer that goes on from where it stood after the batch before, where a long text is cut into batches.
 
-def reset_carry(state: Any, initial: Any) -> Any:
-    """`state` with every carry that a `stateful` layer keeps as in `initial`, and all else as it was.
+    The carry is kept in the layer's state, row by row and without gradient, in training and in evaluation: `carry_0`,
+    `carry_1`, ... are its parts.
 
     Args:
-        state: a model's state; `initial`, the state that its `init` returned.
+        recurrent: what runs along time.
+
+    Inputs: `x` `[batch, time, inputs]`; `starts`, booleans `[batch]`, which rows begin a text and forget what was before,
+    none where not given; `valid`, as for `Recurrent`. Output as of `recurrent`.
     """
-    if not isinstance(state, dict):
-        return state
-    return {name: initial[name] if name.startswith("carry_") else reset_carry(state[name], initial[name]) for name in state}
+
+    recurrent: Recurrent
+
+    def forward(self, scope: Scope, x: jax.Array, starts: jax.Array | None = None, valid: jax.Array | None = None) -> jax.Array:
+        first = self.recurrent.cell.start(x.shape[0], x.dtype)
+        parts, form = jax.tree.flatten(first)
+        shape = parts[0].shape[0], parts[0].dtype
+        make = lambda i: lambda *_: jax.tree.leaves(self.recurrent.cell.start(*shape))[i]
+        kept = [scope.variable(f"carry_{i}", make(i), part.shape, part.dtype) for i, part in enumerate(parts)]
+        if starts is not None:
+            anew = lambda part: starts.reshape(-1, *(1,) * (part.ndim - 1))
+            kept = [jnp.where(anew(part), part, old) for part, old in zip(parts, kept)]
+        y, end = scope(self.recurrent, x, valid, jax.tree.unflatten(form, kept), return_carry=True)
+        for i, part in enumerate(jax.tree.leaves(end)):
+            scope.set(f"carry_{i}", part)
+        return y
 
 
 def _last(y: jax.Array, valid: jax.Array | None, reverse: bool) -> jax.Array:

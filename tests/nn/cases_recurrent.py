@@ -12,7 +12,7 @@ CASES: dict[str, tuple[nn.Layer, tuple]] = {
     "LSTM": (nn.Recurrent(nn.LSTM(3), "all"), ((2, 4, 3), LENGTHS)),
     "LSTM with peepholes": (nn.Recurrent(nn.LSTM(3, peephole=True)), ((2, 4, 2), MASK)),
     "LSTM with layer norm": (nn.Recurrent(nn.LSTM(3, layer_norm=True), "all"), ((2, 4, 2), LENGTHS)),
-    "LSTM that keeps its carry": (nn.Recurrent(nn.LSTM(3), "all", stateful=True), ((2, 4, 3),)),
+    "LSTM that keeps its carry": (nn.Carried(nn.Recurrent(nn.LSTM(3), "all")), ((2, 4, 3), np.array([True, False]))),
     "GRU": (nn.Recurrent(nn.GRU(3), reverse=True), ((2, 4, 3), LENGTHS)),
     "GRU with its reset before": (nn.Recurrent(nn.GRU(3, reset="before"), "all", remat=3), ((2, 4, 3), MASK)),
     "MGU": (nn.Recurrent(nn.MGU(3), "all", unroll=2), ((2, 4, 2), MASK)),

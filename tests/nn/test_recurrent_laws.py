@@ -197,28 +197,23 @@ def test_the_carry_out_of_one_half_leads_into_the_other(float64, error, cell, sp
 
 
 @two_cells
-def test_a_stateful_layer_goes_on_where_the_batch_before_ended_until_it_is_reset(error, cell):
+def test_a_carried_layer_goes_on_where_the_batch_before_ended_but_for_rows_that_start(error, cell):
     x = sequences(time=6)
-    model = nn.Sequential(nn.Recurrent(cell, "all", stateful=True), nn.Dense(2))
+    model = nn.Carried(nn.Recurrent(cell, "all"))
     params, initial = model.init(KEY, x[:, :3])
-    run = jax.jit(lambda x, state, train=True: model.apply(params, state, x, train=train), static_argnames="train")
-    first, state = run(x[:, :3], initial)
-    second, state = run(x[:, 3:], state)
+    run = jax.jit(lambda x, state, starts=None: model.apply(params, state, x, starts))
+    first, middle = run(x[:, :3], initial)
+    second, _ = run(x[:, 3:], middle)
     whole, _ = run(x, initial)
     assert error(np.concatenate([first, second], 1), whole) < 1e-5  # measured up to 9e-8
-    fresh = {"other": np.ones(2)} | nn.reset_carry({"other": np.ones(2)} | state, {"other": np.zeros(2)} | initial)
-    assert fresh["other"].all()
-    assert np.array_equal(run(x[:, :3], fresh)[0], first)
-    alone, same = run(x[:1, :3], state, train=False)  # evaluation: another batch size, from the start
-    assert error(alone, first[:1]) < 1e-5  # measured up to 9e-8
-    assert jax.tree.all(jax.tree.map(np.array_equal, same, state))
+    mixed, _ = run(x[:, 3:], middle, np.array([True, False, True]))
+    anew, _ = run(x[:, 3:], initial)
+    assert error(mixed, np.where(np.array([True, False, True])[:, None, None], anew, second)) < 1e-5  # measured 0
 
 
 def test_no_gradient_leaves_a_batch_through_the_kept_carry():
-    x, layer = sequences(), nn.Recurrent(nn.GRU(4), stateful=True)
+    x, layer = sequences(), nn.Carried(nn.Recurrent(nn.GRU(4)))
     params, state = layer.init(KEY, x)
-    given = layer.init(KEY, x, None, jnp.ones((3, 4)))[1]  # what is given does not count as the start
-    assert jax.tree.all(jax.tree.map(np.array_equal, given, state))
     kept = lambda params: sum(jnp.sum(a) for a in jax.tree.leaves(layer.apply(params, state, x, train=True)[1]))
     assert kept(params) != 0
     assert not any(g.any() for g in jax.tree.leaves(jax.grad(kept)(params)))

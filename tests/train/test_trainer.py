@@ -105,7 +105,7 @@ def test_an_optimizer_gets_loss_and_objective_and_is_measured_where_it_says():
         np.testing.assert_allclose(a[0], b, atol=1e-6)  # measured 3e-8
     for a, b in zip(jax.tree.leaves(trainer.evaluation_params([Start()], progress)), jax.tree.leaves(first)):
         np.testing.assert_array_equal(a[0], b)
-    untrained = TASK.measure(first, {}, arrays["test"])["loss"]
+    untrained = TASK.measure(first, {}, arrays["test"])[0]["loss"]
     np.testing.assert_allclose(trainer.test([Start()], progress)["loss"][0], untrained, rtol=1e-6)  # measured 0
     assert measured["validation"]["loss"].shape == (1,)
 
