@@ -53,10 +53,7 @@ class Recurrent(Layer):
     def forward(self, scope: Scope, x: jax.Array, valid: jax.Array | None = None, carry: Any = None, *, return_carry: bool = False) -> Any:
         if x.ndim != 3:
             raise ValueError(f"x has {x.ndim} axes, not [batch, time, features]")
-        start = self.cell.start(x.shape[0], x.dtype)
-        if self.stateful and scope.train:
-            start = self._stored(scope, start)
-        start = start if carry is None else carry
+        start = self.cell.start(x.shape[0], x.dtype) if carry is None else carry
         params, step = scope.lift(self.cell, start, x[:, 0], name="cell")
         jax.eval_shape(step, params, start, x[:, 0])  # what does not fit is told before it enters a loop
 

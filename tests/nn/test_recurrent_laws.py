@@ -164,7 +164,7 @@ def test_unrolled_or_computed_again_it_is_the_same(float64, error, options, reve
     assert error(results(replace(plain, **options)), results(plain)) < 5e-15  # measured up to 5e-16
 
 
-@pytest.mark.parametrize("cell", [nn.LSTM(4), nn.GRU(4, reset="before")], ids=str)
+@pytest.mark.parametrize("cell", [nn.LSTM(4), nn.GRU(4, reset="before")], ids=["LSTM", "GRU"])
 def test_a_sequence_taken_in_pieces_of_the_cache_is_the_same(float64, error, monkeypatch, cell):
     x = sequences(np.float64, time=6)
     layer = nn.Recurrent(cell, "all", reverse=True)

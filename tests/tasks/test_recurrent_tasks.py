@@ -64,12 +64,12 @@ def test_runs_side_by_side_carry_a_state_each():
     rates, seeds = [0.1, 0.5, 1.0], [0, 1, 0]
     optimizers = [optim.SGD(lr=rate) for rate in rates]
     *_, (mapped, _) = together.run(together.compile(optimizers), optimizers, seeds)
-    tested = together.test(mapped)
+    tested = together.test(optimizers, mapped)
     program = alone.compile(optimizers[:1])
     for i, (optimizer, seed) in enumerate(zip(optimizers, seeds)):
         *_, (single, _) = alone.run(program, [optimizer], [seed])
         jax.tree.map(lambda m, s, i=i: np.testing.assert_allclose(m[i], s[0], atol=1e-5), mapped[:2], single[:2])  # measured 3e-7
-        np.testing.assert_allclose(tested["loss"][i], alone.test(single)["loss"][0], rtol=1e-5)
+        np.testing.assert_allclose(tested["loss"][i], alone.test([optimizer], single)["loss"][0], rtol=1e-5)
 
 
 def test_a_study_in_order_is_the_same_by_threads_and_mapped(tmp_path):
