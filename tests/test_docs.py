@@ -13,7 +13,17 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = ["compare", "core", "data", "losses", "metrics", "models", "nn", "ops", "optim", "report", "tasks", "testing", "train"]
 BORROWED = set(vars(nn)) & set(vars(jax.nn))
-TABLES = {"named", "classics", "landscapes", "Hyperparameter", "Form", "space"}  # documented beside what they hold
+TABLES = {
+    "named",
+    "classics",
+    "landscapes",
+    "Hyperparameter",
+    "Objective",
+    "Axis",
+    "Form",
+    "Method",
+    "space",
+}  # documented beside what they hold
 
 
 @pytest.fixture

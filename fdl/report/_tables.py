@@ -134,7 +134,7 @@ def targets(findings: Findings) -> Table:
     head = ["optimizer", *(f"{findings.task['objective']} {number(t)}" for t in findings.targets)]
     scores = {f"profile score, {axis}": profile.score for axis, profile in findings.profiles.items()}
     rows = []
-    for name, steps in findings.reached.items():
+    for name, steps in findings.reached.items() if findings.targets else ():
         rows.append(
             [Cell(name), *(_steps(findings, name, seeds) for seeds in steps), *(_number(s.get(name, np.nan), 3) for s in scores.values())]
         )
