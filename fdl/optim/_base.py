@@ -1,4 +1,4 @@
-"""What every optimizer shares: hyperparameters as pytree leaves, a rule for one array, schedules, dtypes."""
+"""What every optimizer is: a pytree of hyperparameters with `init` and `update`, and what a step may need beside the gradient."""
 
 import dataclasses
 import inspect
@@ -104,80 +104,12 @@ class Optimizer:
         values = {name: getattr(self, name) for name in fields}
         return dataclasses.replace(self, **{n: jnp.asarray(v(step)) for n, v in values.items() if callable(v)})  # type: ignore[type-var]
 
+    def in_optax(self, optax: Any) -> Any:
+        """The same rule, built by optax (the module, given); `None` where it has none. `to_optax` asks for it."""
+        return None
+
     def __iter__(self) -> Iterator[Callable[..., Any]]:
         return iter((self.init, self.update))
-
-
-class Leafwise(Optimizer):
-    """An optimizer whose rule is the same for every array, written for one as in its paper.
-
-    A subclass names its state in `slots` and writes `rule`. Arithmetic and state are in float32 at least, hyperparameters
-    in the same dtype whether they are constants or traced, and the update is cast to the parameter's dtype.
-    """
-
-    slots: tuple[str, ...] = ()
-    """Names of the state that each array has; a slot holds an array or a pytree of arrays."""
-
-    def start(self, p: jax.Array) -> tuple[Any, ...]:
-        """The slots' first values for one parameter array: zeros."""
-        return (jnp.zeros_like(p),) * len(self.slots)
-
-    def rule(self, t: jax.Array, g: jax.Array, p: Any, *slots: Any) -> tuple[Any, ...]:
-        """One array's update followed by its new slots.
-
-        Args:
-            t: counts steps from 1, in the dtype of `g`.
-            g: the gradient, in float32 at least.
-            p: the parameters, likewise; `None` where `update` was not given any.
-            slots: as `start` or the step before made them.
-        """
-        raise NotImplementedError
-
-    def init(self, params: Tree) -> Tree:
-        tree: Any
-        leaves, tree = jax.tree.flatten(params)
-        columns = _columns([_cast(self, p).start(p.astype(_wide(p))) for p in leaves], len(self.slots))
-        return {"step": jnp.zeros((), jnp.int32), **{name: tree.unflatten(c) for name, c in zip(self.slots, columns)}}
-
-    def update(
-        self, grads: Tree, state: Tree, params: Tree | None = None, *, value: Any = None, objective: Objective | None = None
-    ) -> tuple[Tree, Tree]:
-        now, t = self.at(state["step"]), state["step"] + 1
-        tree: Any
-        leaves, tree = jax.tree.flatten(grads)
-        likes = [None] * len(leaves) if params is None else tree.flatten_up_to(params)
-        slots = [tree.flatten_up_to(state[name]) for name in self.slots]
-        out = []
-        for g, p, *s in zip(leaves, likes, *slots):
-            wide = _wide(g)
-            step, *new = _cast(now, g).rule(t.astype(wide), g.astype(wide), None if p is None else p.astype(wide), *s)
-            out.append((step.astype((g if p is None else p).dtype), *new))
-        updates, *columns = _columns(out, 1 + len(self.slots))
-        return tree.unflatten(updates), {"step": t, **{name: tree.unflatten(c) for name, c in zip(self.slots, columns)}}
-
-
-def _wide(x: jax.Array) -> Any:
-    with jax.numpy_dtype_promotion("standard"):  # in strict mode promote_types refuses
-        return jnp.promote_types(x.dtype, jnp.float32)
-
-
-def _columns(rows: list[tuple[Any, ...]], count: int) -> list[tuple[Any, ...]]:
-    return list(zip(*rows)) if rows else [()] * count
-
-
-def _cast(optimizer: Any, like: jax.Array) -> Any:
-    """The same optimizer with each hyperparameter an array of the dtype to compute in; schedules stay."""
-    keep = lambda leaf: leaf if callable(leaf) else jnp.asarray(leaf).astype(_wide(like))
-    return jax.tree.map(keep, optimizer, is_leaf=callable)
-
-
-def safe_sqrt(x: jax.Array) -> jax.Array:
-    """`sqrt(x)` with derivative 0 at 0, where `jnp.sqrt`'s is infinite.
-
-    Without it the gradient with respect to a learning rate is NaN as soon as one unit's gradient is always 0.
-    """
-    zero = x == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
 def apply_updates(params: Tree, updates: Tree) -> Tree:

@@ -1,13 +1,15 @@
-"""Optimizers of other libraries as pytrees."""
+"""Both ways with optax: its optimizers as pytrees, fdl's as its transformations, and the state of a run from one to the other."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from fdl.core import FdlError
 from fdl.optim._base import Optimizer, Tree, accepted, evaluation_params
+from fdl.optim._rule import Leafwise
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -93,3 +95,58 @@ def as_pytree(optimizer: Any) -> Any:
         raise FdlError("optimizer", repr(optimizer), "an object with init and update")
     opaque = any(leaf is optimizer or callable(leaf) for leaf in jax.tree.leaves(optimizer))
     return Fixed(optimizer) if opaque else optimizer
+
+
+def to_optax(optimizer: Optimizer) -> Any:
+    """The optax transformation that follows the same rule with the same numbers.
+
+    An fdl optimizer needs no translation to stand in `optax.chain`; this is for code that must hold optax's own, and for
+    moving a run between them (`state_to_optax`).
+
+    Raises:
+        FdlError: where optax lacks the rule or the option.
+    """
+    import optax
+
+    theirs = optimizer.in_optax(optax)
+    if theirs is None:
+        raise FdlError(
+            repr(optimizer), "a rule or option that optax lacks", "one that it has", "optax.chain takes fdl's optimizer as it is."
+        )
+    return theirs
+
+
+def state_to_optax(optimizer: Leafwise, state: Tree, params: Tree) -> Any:
+    """The state of `to_optax(optimizer)` from which it goes on as `optimizer` would from `state`.
+
+    Args:
+        optimizer: with a counterpart in optax.
+        state: its state.
+        params: the parameters, for shapes and dtypes; optax keeps most state in these dtypes, fdl in float32 at least.
+    """
+    import optax
+
+    theirs = to_optax(optimizer).init(params)
+    moved = {name: state[slot] for slot, name in zip(optimizer.slots, optimizer.optax_slots)}
+    if optax.tree_utils.tree_get_all_with_path(theirs, "count"):
+        moved["count"] = state["step"]
+    fit = lambda new, old: jax.tree.map(lambda n, o: n.astype(o.dtype), new, old)
+    return optax.tree_utils.tree_set(theirs, **{n: fit(new, optax.tree_utils.tree_get(theirs, n)) for n, new in moved.items()})
+
+
+def state_from_optax(optimizer: Leafwise, state: Any, params: Tree, step: Any = 0) -> Tree:
+    """The state of `optimizer` from which it goes on as `to_optax(optimizer)` would from optax's `state`.
+
+    Args:
+        optimizer: with a counterpart in optax.
+        state: optax's.
+        params: the parameters, for shapes and dtypes.
+        step: how many steps were taken, where optax's state does not count them (SGD's, Adagrad's).
+    """
+    import optax
+
+    ours = optimizer.init(params)
+    counts = [count for _, count in optax.tree_utils.tree_get_all_with_path(state, "count")]
+    moved = {slot: optax.tree_utils.tree_get(state, name) for slot, name in zip(optimizer.slots, optimizer.optax_slots)}
+    moved["step"] = jnp.asarray(counts[0] if counts else step)
+    return ours | {n: jax.tree.map(lambda new, old: new.astype(old.dtype), new, ours[n]) for n, new in moved.items()}

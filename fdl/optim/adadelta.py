@@ -1,4 +1,5 @@
-from fdl.optim._base import Hyperparameter, Leafwise, optimizer, safe_sqrt
+from fdl.optim._base import Hyperparameter, optimizer
+from fdl.optim._rule import Leafwise, safe_sqrt
 
 
 @optimizer
@@ -24,9 +25,13 @@ class Adadelta(Leafwise):
     rho: Hyperparameter = 0.95
     eps: Hyperparameter = 1e-6
     slots = ("E", "D")
+    optax_slots = ("e_g", "e_x")
 
     def rule(self, t, g, p, E, D):
         E = self.rho * E + (1 - self.rho) * g**2
         d = safe_sqrt(D + self.eps) / safe_sqrt(E + self.eps) * g
         D = self.rho * D + (1 - self.rho) * d**2
         return -self.lr * d, E, D
+
+    def in_optax(self, optax):
+        return optax.adadelta(self.lr, self.rho, self.eps)

@@ -1,6 +1,6 @@
 import jax.numpy as jnp
-
-from fdl.optim._base import Hyperparameter, Leafwise, optimizer, safe_sqrt, static
+from fdl.optim._base import Hyperparameter, optimizer, static
+from fdl.optim._rule import Leafwise, safe_sqrt
 
 
 @optimizer
@@ -25,6 +25,7 @@ class Adagrad(Leafwise):
     eps: Hyperparameter = 1e-10
     eps_in_sqrt: bool = static(default=False)
     slots = ("G",)
+    optax_slots = ("sum_of_squares",)
 
     def start(self, p):
         return (jnp.full_like(p, self.initial_accumulator),)
@@ -33,3 +34,6 @@ class Adagrad(Leafwise):
         G = G + g**2
         root = safe_sqrt(G + self.eps) if self.eps_in_sqrt else safe_sqrt(G) + self.eps
         return -self.lr * g / root, G
+
+    def in_optax(self, optax):
+        return optax.adagrad(self.lr, self.initial_accumulator, self.eps) if self.eps_in_sqrt else None

@@ -1,4 +1,5 @@
-from fdl.optim._base import Hyperparameter, Leafwise, optimizer, safe_sqrt
+from fdl.optim._base import Hyperparameter, optimizer
+from fdl.optim._rule import Leafwise, safe_sqrt
 
 
 @optimizer
@@ -24,6 +25,7 @@ class Adam(Leafwise):
     b2: Hyperparameter = 0.999
     eps: Hyperparameter = 1e-8
     slots = ("m", "v")
+    optax_slots = ("mu", "nu")
 
     def rule(self, t, g, p, m, v):
         m = self.b1 * m + (1 - self.b1) * g
@@ -31,3 +33,6 @@ class Adam(Leafwise):
         m_hat = m / (1 - self.b1**t)
         v_hat = v / (1 - self.b2**t)
         return -self.lr * m_hat / (safe_sqrt(v_hat) + self.eps), m, v
+
+    def in_optax(self, optax):
+        return optax.adam(self.lr, self.b1, self.b2, self.eps)

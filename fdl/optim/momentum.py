@@ -1,4 +1,5 @@
-from fdl.optim._base import Hyperparameter, Leafwise, optimizer, static
+from fdl.optim._base import Hyperparameter, optimizer, static
+from fdl.optim._rule import Leafwise
 
 
 @optimizer
@@ -24,7 +25,11 @@ class Momentum(Leafwise):
     momentum: Hyperparameter = 0.9
     nesterov: bool = static(default=False)
     slots = ("b",)
+    optax_slots = ("trace",)
 
     def rule(self, t, g, p, b):
         b = self.momentum * b + g
         return -self.lr * (g + self.momentum * b if self.nesterov else b), b
+
+    def in_optax(self, optax):
+        return optax.sgd(self.lr, self.momentum, self.nesterov)

@@ -1,4 +1,5 @@
-from fdl.optim._base import Hyperparameter, Leafwise, optimizer, safe_sqrt, static
+from fdl.optim._base import Hyperparameter, optimizer, static
+from fdl.optim._rule import Leafwise, safe_sqrt
 
 
 @optimizer
@@ -23,8 +24,12 @@ class RMSProp(Leafwise):
     eps: Hyperparameter = 1e-8
     eps_in_sqrt: bool = static(default=False)
     slots = ("v",)
+    optax_slots = ("nu",)
 
     def rule(self, t, g, p, v):
         v = self.decay * v + (1 - self.decay) * g**2
         root = safe_sqrt(v + self.eps) if self.eps_in_sqrt else safe_sqrt(v) + self.eps
         return -self.lr * g / root, v
+
+    def in_optax(self, optax):
+        return optax.rmsprop(self.lr, self.decay, self.eps, eps_in_sqrt=self.eps_in_sqrt)

@@ -1,4 +1,5 @@
-from fdl.optim._base import Hyperparameter, Leafwise, optimizer
+from fdl.optim._base import Hyperparameter, optimizer
+from fdl.optim._rule import Leafwise
 
 
 @optimizer
@@ -18,3 +19,6 @@ class SGD(Leafwise):
 
     def rule(self, t, g, p):
         return (-self.lr * g,)
+
+    def in_optax(self, optax):
+        return optax.sgd(self.lr)
