@@ -1,4 +1,5 @@
 import jax.numpy as jnp
+
 from fdl.optim._base import Hyperparameter, optimizer, static
 from fdl.optim._rule import Leafwise, safe_sqrt
 
