@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from fdl.core import FdlError, check_positive, choose
-from fdl.core._io import writable_folder
+from fdl.core._io import writable_folder, write_bytes
 
 Task = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
 Rate = Annotated[float | None, tyro.conf.arg(metavar="RATE", help_behavior_hint="(default: the optimizer's own)")]
@@ -26,6 +26,8 @@ Memory = Annotated[float | None, tyro.conf.arg(metavar="GIB", help_behavior_hint
 Cluster = Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="(default: this machine alone)")]
 Patience = Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help_behavior_hint="(default: 600, and ten times the longest wait)")]
 DataFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: downloaded once into a cache)")]
+Cases = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME ...", help_behavior_hint="(default: all)")]
+CheckFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: nothing is written)")]
 StudyFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: a new one under studies/)")]
 
 
@@ -175,6 +177,44 @@ def list_tasks() -> None:
         print(f"{name:16} {known.equation if known else (make.__doc__ or '').splitlines()[0]}")
 
 
+def check(
+    what: Annotated[Literal["optimizers"], tyro.conf.Positional],
+    names: Cases = (),
+    folder: CheckFolder = None,
+) -> None:
+    """Compare every optimizer with optax, PyTorch and its paper's rule in NumPy; print the deviations, and write them.
+
+    Args:
+        what: optimizers
+        names: cases to compare
+        folder: where to write equivalence.md and equivalence.csv
+    """
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+
+    from fdl.testing import _table as tables
+    from fdl.testing.equivalence import compare as compared
+    from fdl.testing.rules import CASES
+
+    cases = {name: choose("fdl check optimizers", name, CASES) for name in names or CASES}
+    place = writable_folder(folder, "--folder") if folder else None
+    console = Console()
+    found = [row for case in track(cases.values(), "comparing", console=console, transient=True) for row in compared(case)]
+    table = Table(*tables.HEADS, title=f"Largest deviations ({tables.device()})", title_justify="left")
+    lines = tables.lines(found)
+    for line in lines:
+        table.add_row(*line.texts, style=None if line.equal else "red")
+    console.print(table)
+    if place:
+        write_bytes(place / "equivalence.md", tables.markdown(lines, cases).encode())
+        write_bytes(place / "equivalence.csv", tables.comma_separated(found).encode())
+        print(f"written to {place}")
+    wrong = [line.case for line in lines if not line.equal]
+    print(f"{len(lines) - len(wrong)} of {len(lines)} within tolerance" + (f"; not {', '.join(wrong)}" if wrong else ""))
+    sys.exit(1 if wrong else 0)
+
+
 def _task(name: str, steps: int | None, data_dir: Path | None) -> Any:
     from fdl import tasks
 
@@ -193,7 +233,14 @@ def _fresh(parent: str, name: str) -> Path:
 def main() -> None:
     """The `fdl` command. A user's mistake ends it with one message and exit code 2."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what Ctrl-C does
-    commands: dict[str, Any] = {"compare": compare, "train": train, "report": regenerate, "export": export, "tasks": list_tasks}
+    commands: dict[str, Any] = {
+        "compare": compare,
+        "train": train,
+        "report": regenerate,
+        "export": export,
+        "tasks": list_tasks,
+        "check": check,
+    }
     try:
         tyro.extras.subcommand_cli_from_dict(
             commands, prog="fdl", description="Functional deep learning in JAX: train models, compare optimizers."

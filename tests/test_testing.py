@@ -13,6 +13,7 @@ import pytest
 
 from fdl import nn, testing
 from fdl.core import FdlError
+from fdl.testing import layers
 
 ZEROS, NORMAL = nn.initializers.zeros, nn.initializers.normal()
 
@@ -91,7 +92,7 @@ reverse_only.defvjp(lambda x: (x**2, x), lambda x, g: (2 * x * g,))
 )
 def test_a_broken_layer_is_told_which_law_it_breaks(mistake, law, found):
     with pytest.raises(FdlError) as caught:
-        testing.check(law, Broken(mistake), (4, 3))
+        layers.check(law, Broken(mistake), (4, 3))
     assert str(caught.value).startswith(f"Broken, law {law!r}: found {found}")
 
 
@@ -99,7 +100,7 @@ def test_the_figures_are_told():
     with pytest.raises(
         FdlError, match=r"found outputs and state of jit and of an eager call \d\.\de[+-]\d\d apart; expected at most 1e-13"
     ):
-        testing.check("jit_is_eager", Broken("a constant where traced"), (4, 3))
+        layers.check("jit_is_eager", Broken("a constant where traced"), (4, 3))
 
 
 def test_a_good_layer_passes_whatever_the_settings():
@@ -109,16 +110,16 @@ def test_a_good_layer_passes_whatever_the_settings():
 
 
 def test_a_law_may_be_left_out_and_one_that_is_none_is_told():
-    skip = set(testing.LAWS) - {"examples_stand_alone"}
+    skip = set(layers.LAWS) - {"examples_stand_alone"}
     with pytest.raises(FdlError, match="Broken, law 'examples_stand_alone'"):
         testing.check_layer(Broken("a batch's mean"), (4, 3), skip=skip)
-    testing.check_layer(Broken("a batch's mean"), (4, 3), skip=set(testing.LAWS))
+    testing.check_layer(Broken("a batch's mean"), (4, 3), skip=set(layers.LAWS))
     with pytest.raises(FdlError, match=r"check_layer\(skip\): found jit; expected names of laws: shapes_suffice, "):
         testing.check_layer(Broken(), (4, 3), skip=["jit"])
 
 
 def test_every_law_is_named_in_the_docstring():
-    assert all(f"`{law}`" in testing.check_layer.__doc__ for law in testing.LAWS)
+    assert all(f"`{law}`" in testing.check_layer.__doc__ for law in layers.LAWS)
 
 
 def test_it_needs_no_pytest():

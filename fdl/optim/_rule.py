@@ -25,7 +25,7 @@ class Leafwise(Optimizer):
 
     def start(self, p: jax.Array) -> tuple[Any, ...]:
         """The slots' first values for one parameter array: zeros."""
-        return (jnp.zeros_like(p),) * len(self.slots)
+        return tuple(jnp.zeros_like(p) for _ in self.slots)
 
     def rule(self, t: jax.Array, g: jax.Array, p: Any, *slots: Any) -> tuple[Any, ...]:
         """One array's update followed by its new slots.

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fdl import testing
+from fdl.core import FdlError
 
 # What shall not hold, and why.
 EXCEPT = {
@@ -31,16 +32,16 @@ def cases():
 CASES = cases()
 
 
-@pytest.mark.parametrize("law", testing.LAWS)
+@pytest.mark.parametrize("law", testing.layers.LAWS)
 @pytest.mark.parametrize("name", CASES)
 def test_law(name, law):
     layer, inputs = CASES[name]
     if (name, law) in EXCEPT:
-        with pytest.raises(testing.FdlError):  # an exception that is none is taken away
-            testing.check(law, layer, *inputs)
+        with pytest.raises(FdlError):  # an exception that is none is taken away
+            testing.layers.check(law, layer, *inputs)
     else:
-        testing.check(law, layer, *inputs)
+        testing.layers.check(law, layer, *inputs)
 
 
 def test_every_exception_is_of_a_case_and_a_law():
-    assert all(name in CASES and law in testing.LAWS for name, law in EXCEPT)
+    assert all(name in CASES and law in testing.layers.LAWS for name, law in EXCEPT)

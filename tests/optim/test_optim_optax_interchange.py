@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from optimizers_table import KINDS
-from teacher_forced import relative
 
 from fdl import optim
+from fdl.testing import rules
+from fdl.testing.equivalence import relative
 
 STEPS = 5
 
-all_kinds = pytest.mark.parametrize("case", KINDS, ids=str)
+all_kinds = pytest.mark.parametrize("case", [c for c in rules.classics.CASES if c.optax], ids=str)
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from optimizers_table import KINDS, RULES
-from teacher_forced import relative
 
 from fdl import optim
+from fdl.testing.equivalence import relative
+from fdl.testing.rules import classics
 
 
 @jax.tree_util.register_dataclass
@@ -50,14 +50,14 @@ def test_sgd_follows_the_schedule_counted_from_0():
     assert seen == [0.0, 0.125, 0.25, 0.375, 0.5, 0.5]
 
 
-@pytest.mark.parametrize("case", KINDS, ids=str)
+@pytest.mark.parametrize("case", classics.CASES, ids=str)
 def test_a_schedule_is_an_argument_of_jit_and_the_first_step_sees_its_0(case):
     updates = jax.jit(updates_of)(scheduled(case))
     assert (updates[0] == 0).all()
     assert (updates[1:] != 0).all()
 
 
-@pytest.mark.parametrize("case", KINDS, ids=str)
+@pytest.mark.parametrize("case", classics.CASES, ids=str)
 def test_a_schedule_is_its_value_at_each_step(case):
     """The same bits as an optimizer with that number for its rate."""
     opt, g = scheduled(case), jnp.asarray([1.0, -2.0, 3e-4])
@@ -70,7 +70,7 @@ def test_a_schedule_is_its_value_at_each_step(case):
         state = after
 
 
-@pytest.mark.parametrize("case", KINDS, ids=str)
+@pytest.mark.parametrize("case", classics.CASES, ids=str)
 def test_another_schedule_of_its_kind_does_not_recompile(case):
     traces = []
 
@@ -101,10 +101,10 @@ def test_gradients_by_a_schedules_parameters_reach_it(float64):
     np.testing.assert_allclose(gradient.lr.peak * 0.1, total(optim.SGD(Warmup(0.1, 4.0))), rtol=5e-15)
 
 
-@pytest.mark.parametrize("case", KINDS, ids=str)
+@pytest.mark.parametrize("case", [c for c in classics.CASES if c.optax], ids=str)
 def test_it_equals_optax_with_a_schedule_of_the_same_values(case, float64):
     # optax evaluates its schedule in float32 even here: 0, 1/8, .. 1/2 are exact in both.
-    theirs = RULES[type(case.ours)].optax(dataclasses.replace(case.ours, lr=optax.linear_schedule(0.0, 0.5, 4)))
+    theirs = dataclasses.replace(case.ours, lr=optax.linear_schedule(0.0, 0.5, 4)).in_optax(optax)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         expected = updates_of(theirs)
     worst = relative(updates_of(scheduled(case, 0.5)), expected)
@@ -112,7 +112,7 @@ def test_it_equals_optax_with_a_schedule_of_the_same_values(case, float64):
     assert worst <= 1e-14  # worst measured 3.4e-16
 
 
-@pytest.mark.parametrize("case", KINDS, ids=str)
+@pytest.mark.parametrize("case", classics.CASES, ids=str)
 def test_an_optax_schedule_works_as_it_is(case):
     """A plain function, no pytree: part of the program, so the optimizer is closed over."""
     opt = dataclasses.replace(case.ours, lr=optax.linear_schedule(0.0, 0.1, 4))
