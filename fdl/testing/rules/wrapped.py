@@ -117,4 +117,11 @@ CASES = [
     Case("lookahead-reset", optim.Lookahead(HEAVY_BALL, 3.0, 0.4, reset=True), reference=leafwise(lookahead), rates=_RATES),
     Case("sam", optim.SAM(HEAVY_BALL, 0.1), shape="tree", forced=False, idle=("eta",), rates=None),
     Case("asam", optim.SAM(HEAVY_BALL, 0.5, 0.02, adaptive=True), reference=asam, shape="tree", forced=False, rates=None),
+    Case("groups", optim.Groups({"bias": optim.SGD(0.05)}, rest=HEAVY_BALL), shape="tree", rates=None),
+    Case(
+        "groups-of-chains",
+        optim.Groups({"bias": Adam(0.01)}, rest=Chain(optim.ClipByGlobalNorm(0.2), HEAVY_BALL)),
+        shape="tree",
+        rates=None,
+    ),
 ]
