@@ -60,11 +60,19 @@ def group(tree: Any, patterns: Mapping[str, str | Sequence[str]], rest: str = "r
         where: what an error calls the place, before the group's name.
 
     Raises:
-        FdlError: for a pattern that fits no leaf, with the nearest paths.
+        FdlError: for a pattern that fits no leaf, with the nearest paths, and for a group that those before leave nothing.
     """
     paths = _paths(tree)
     flat = jax.tree.leaves(paths)
-    members = {name: matching(flat, wanted, f"{where} {name!r}") for name, wanted in patterns.items()}
+    members: dict[str, set[str]] = {}
+    for name, wanted in patterns.items():
+        found = matching(flat, wanted, f"{where} {name!r}")
+        taken = {path: first for first, theirs in reversed(members.items()) for path in theirs}
+        if wanted and found <= taken.keys():
+            takers = ", ".join(repr(first) for first in members if first in {taken[path] for path in found})
+            fix = f"{takers} comes before it and takes {', '.join(sorted(found)[:3])}{', ...' if len(found) > 3 else ''}."
+            raise FdlError(f"{where} {name!r}", repr(wanted), "a pattern of a path that the groups before it leave", fix)
+        members[name] = found
     return jax.tree.map(lambda path: next((name for name, found in members.items() if path in found), rest), paths)
 
 

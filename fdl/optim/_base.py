@@ -104,6 +104,10 @@ class Optimizer:
         values = {name: getattr(self, name) for name in fields}
         return dataclasses.replace(self, **{n: jnp.asarray(v(step)) for n, v in values.items() if callable(v)})  # type: ignore[type-var]
 
+    def parts(self, state: Tree) -> dict[str, tuple[Any, Tree]]:
+        """The optimizers that it is made of, each with its part of the state, by the names of their fields."""
+        return {}
+
     def in_optax(self, optax: Any) -> Any:
         """The same rule, built by optax (the module, given); `None` where it has none. `to_optax` asks for it."""
         return None
@@ -123,14 +127,44 @@ def step(
     """The next parameters and state, by any optimizer: fdl's, optax's or one of your own with `init` and `update`.
 
     Args:
-        optimizer: told as much of the loss as its `update` takes by keyword: `value` and `objective`, and by optax's names
-            `value`, `grad`, `value_fn` and `obj_fn`.
+        optimizer: told as much of the loss as its `update` takes by keyword: see `call_update`.
         grads, state, params, value, objective: as `Optimizer.update` takes them.
     """
-    known = {"value": value, "objective": objective, "grad": grads, "value_fn": objective, "obj_fn": objective}
-    known = {name: what for name, what in known.items() if what is not None}
-    updates, state = optimizer.update(grads, state, params, **accepted(optimizer.update, known))
+    updates, state = call_update(optimizer, grads, state, params, value=value, objective=objective)
     return apply_updates(params, updates), state
+
+
+def call_update(
+    optimizer: Any,
+    grads: Tree,
+    state: Tree,
+    params: Tree | None = None,
+    *,
+    value: Any = None,
+    objective: Objective | None = None,
+    gradient: Tree | None = None,
+) -> tuple[Tree, Tree]:
+    """What `optimizer.update` gives, told as much of the loss as it takes by keyword; wrappers call what they wrap by it.
+
+    It knows optax's names beside fdl's `value` and `objective`: `grad`, `grad_fn`, `value_fn` and `obj_fn`.
+
+    Args:
+        optimizer: fdl's, optax's or one of your own.
+        grads, state, params, value, objective: as `Optimizer.update` takes them.
+        gradient: the gradient of `objective`, where `grads` no longer is that.
+    """
+    known: dict[str, Any] = {"value": value, "objective": objective, "grad": grads if gradient is None else gradient}
+    if objective is not None:
+
+        def value_fn(params: Tree, objective: Objective = objective, obj_fn: Any = None, grad_fn: Any = None) -> jax.Array:
+            return objective(params)  # optax's line searches refuse what value_fn does not take, and hand it the rest
+
+        def grad_fn(params: Tree, step: Any = None) -> Tree:
+            return jax.grad(objective)(params)
+
+        known |= {"value_fn": value_fn, "obj_fn": objective, "grad_fn": grad_fn}
+    known = {name: what for name, what in known.items() if what is not None}
+    return optimizer.update(grads, state, params, **accepted(optimizer.update, known))
 
 
 def accepted(function: Callable[..., Any], known: dict[str, Any]) -> dict[str, Any]:
@@ -144,6 +178,11 @@ def evaluation_params(optimizer: Any, state: Tree, params: Tree) -> Tree:
     """The parameters to measure and to keep after training with any optimizer; `params` unless it says otherwise."""
     own = getattr(optimizer, "evaluation_params", None)
     return params if own is None else own(state, params)
+
+
+def gradients_per_step(*optimizers: Any) -> float:
+    """What a step of any optimizers on one batch costs together in its gradients: the one they share, and what each asks for besides."""
+    return 1 + sum(getattr(optimizer, "gradients_per_step", 1) - 1 for optimizer in optimizers)
 
 
 def needed(optimizer: Optimizer, name: str, given: Any) -> Any:

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fdl.core import FdlError
-from fdl.optim._base import Optimizer, Tree, accepted, evaluation_params
-from fdl.optim._rule import Leafwise
+from fdl.optim._base import Optimizer, Tree, call_update, evaluation_params
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -23,9 +22,11 @@ class Optax(Optimizer):
     def init(self, params: Tree) -> Tree:
         return self.factory(**self.hyperparameters).init(params)
 
-    def update(self, grads: Tree, state: Tree, params: Tree | None = None, **told: Any) -> tuple[Tree, Tree]:
-        update = self.factory(**self.hyperparameters).update
-        return update(grads, state, params, **accepted(update, told))
+    def update(
+        self, grads: Tree, state: Tree, params: Tree | None = None, *, value: Any = None, objective: Any = None, grad: Tree | None = None
+    ) -> tuple[Tree, Tree]:
+        made = self.factory(**self.hyperparameters)
+        return call_update(made, grads, state, params, value=value, objective=objective, gradient=grad)
 
     def at(self, step: jax.Array) -> "Optax":
         return Optax(self.factory, {n: v(step) if callable(v) else v for n, v in self.hyperparameters.items()})
@@ -69,13 +70,16 @@ class Fixed(Optimizer):
 
     @property
     def name(self) -> str:
-        return type(self.optimizer).__name__.lower()
+        made = type(self.optimizer)
+        return getattr(self.optimizer, "name", "optax" if made.__module__.startswith("optax.") else made.__name__.lower())
 
     def init(self, params: Tree) -> Tree:
         return self.optimizer.init(params)
 
-    def update(self, grads: Tree, state: Tree, params: Tree | None = None, **told: Any) -> tuple[Tree, Tree]:
-        return self.optimizer.update(grads, state, params, **accepted(self.optimizer.update, told))
+    def update(
+        self, grads: Tree, state: Tree, params: Tree | None = None, *, value: Any = None, objective: Any = None, grad: Tree | None = None
+    ) -> tuple[Tree, Tree]:
+        return call_update(self.optimizer, grads, state, params, value=value, objective=objective, gradient=grad)
 
     @property
     def gradients_per_step(self) -> float:
@@ -91,13 +95,15 @@ def as_pytree(optimizer: Any) -> Any:
     fdl's optimizers and others whose leaves are numbers are returned as they are; what holds functions, such as
     `optax.adam(1e-3)`, becomes one without leaves.
     """
+    if isinstance(optimizer, type):
+        raise FdlError("optimizer", f"the class {optimizer.__name__}", "an optimizer", f"Did you mean {optimizer.__name__}()?")
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise FdlError("optimizer", repr(optimizer), "an object with init and update")
     opaque = any(leaf is optimizer or callable(leaf) for leaf in jax.tree.leaves(optimizer))
     return Fixed(optimizer) if opaque else optimizer
 
 
-def to_optax(optimizer: Optimizer) -> Any:
+def to_optax(optimizer: Any) -> Any:
     """The optax transformation that follows the same rule with the same numbers.
 
     An fdl optimizer needs no translation to stand in `optax.chain`; this is for code that must hold optax's own, and for
@@ -108,7 +114,7 @@ def to_optax(optimizer: Optimizer) -> Any:
     """
     import optax
 
-    theirs = optimizer.in_optax(optax)
+    theirs = in_optax(optimizer, optax)
     if theirs is None:
         raise FdlError(
             repr(optimizer), "a rule or option that optax lacks", "one that it has", "optax.chain takes fdl's optimizer as it is."
@@ -116,7 +122,16 @@ def to_optax(optimizer: Optimizer) -> Any:
     return theirs
 
 
-def state_to_optax(optimizer: Leafwise, state: Tree, params: Tree) -> Any:
+def in_optax(optimizer: Any, optax: Any) -> Any:
+    """`Optimizer.in_optax` for any optimizer: what is optax's, itself."""
+    if isinstance(optimizer, Optax):
+        return optimizer.factory(**optimizer.hyperparameters)
+    if isinstance(optimizer, Fixed):
+        return in_optax(optimizer.optimizer, optax)
+    return optimizer.in_optax(optax) if isinstance(optimizer, Optimizer) else optimizer
+
+
+def state_to_optax(optimizer: Any, state: Tree, params: Tree) -> Any:
     """The state of `to_optax(optimizer)` from which it goes on as `optimizer` would from `state`.
 
     Args:
@@ -124,17 +139,10 @@ def state_to_optax(optimizer: Leafwise, state: Tree, params: Tree) -> Any:
         state: its state.
         params: the parameters, for shapes and dtypes; optax keeps most state in these dtypes, fdl in float32 at least.
     """
-    import optax
-
-    theirs = to_optax(optimizer).init(params)
-    moved = {name: state[slot] for slot, name in zip(optimizer.slots, optimizer.optax_slots)}
-    if optax.tree_utils.tree_get_all_with_path(theirs, "count"):
-        moved["count"] = state["step"]
-    fit = lambda new, old: jax.tree.map(lambda n, o: n.astype(o.dtype), new, old)
-    return optax.tree_utils.tree_set(theirs, **{n: fit(new, optax.tree_utils.tree_get(theirs, n)) for n, new in moved.items()})
+    return fill_theirs(optimizer, to_optax(optimizer).init(params), state)
 
 
-def state_from_optax(optimizer: Leafwise, state: Any, params: Tree, step: Any = 0) -> Tree:
+def state_from_optax(optimizer: Any, state: Any, params: Tree, step: Any = 0) -> Tree:
     """The state of `optimizer` from which it goes on as `to_optax(optimizer)` would from optax's `state`.
 
     Args:
@@ -143,10 +151,44 @@ def state_from_optax(optimizer: Leafwise, state: Any, params: Tree, step: Any = 
         params: the parameters, for shapes and dtypes.
         step: how many steps were taken, where optax's state does not count them (SGD's, Adagrad's).
     """
+    return fill_ours(optimizer, optimizer.init(params), state, step)
+
+
+def fill_theirs(optimizer: Any, theirs: Any, ours: Tree) -> Any:
+    """optax's state `theirs` with the values of fdl's; an optimizer made of others says itself how, by `state_to_optax`."""
     import optax
 
-    ours = optimizer.init(params)
-    counts = [count for _, count in optax.tree_utils.tree_get_all_with_path(state, "count")]
-    moved = {slot: optax.tree_utils.tree_get(state, name) for slot, name in zip(optimizer.slots, optimizer.optax_slots)}
+    if not isinstance(optimizer, Optimizer) or isinstance(optimizer, (Optax, Fixed)):
+        return fit(ours, theirs)
+    if hasattr(optimizer, "state_to_optax"):
+        return optimizer.state_to_optax(theirs, ours)
+    moved = {name: ours[slot] for slot, name in _slots(optimizer)}
+    if optax.tree_utils.tree_get_all_with_path(theirs, "count"):
+        moved["count"] = ours["step"]
+    return optax.tree_utils.tree_set(theirs, **{n: fit(new, optax.tree_utils.tree_get(theirs, n)) for n, new in moved.items()})
+
+
+def fill_ours(optimizer: Any, ours: Tree, theirs: Any, step: Any) -> Tree:
+    """The way back, by `state_from_optax`."""
+    import optax
+
+    if not isinstance(optimizer, Optimizer) or isinstance(optimizer, (Optax, Fixed)):
+        return fit(theirs, ours)
+    if hasattr(optimizer, "state_from_optax"):
+        return optimizer.state_from_optax(ours, theirs, step)
+    counts = [count for _, count in optax.tree_utils.tree_get_all_with_path(theirs, "count")]
+    moved = {slot: optax.tree_utils.tree_get(theirs, name) for slot, name in _slots(optimizer)}
     moved["step"] = jnp.asarray(counts[0] if counts else step)
-    return ours | {n: jax.tree.map(lambda new, old: new.astype(old.dtype), new, ours[n]) for n, new in moved.items()}
+    return ours | {name: fit(new, ours[name]) for name, new in moved.items()}
+
+
+def _slots(optimizer: Any) -> list[tuple[str, str]]:
+    """fdl's names of a rule's state and optax's."""
+    return list(zip(getattr(optimizer, "slots", ()), getattr(optimizer, "optax_slots", ())))
+
+
+def fit(new: Tree, old: Tree) -> Tree:
+    """The leaves of `new` in the tree and dtypes of `old`: where leaves are left out, optax's tree has a mark and fdl's `None`."""
+    tree: Any
+    leaves, tree = jax.tree.flatten(old)
+    return tree.unflatten([n if n.dtype == o.dtype else n.astype(o.dtype) for n, o in zip(jax.tree.leaves(new), leaves, strict=True)])

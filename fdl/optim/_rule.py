@@ -122,6 +122,9 @@ class Treewise(Optimizer):
     hyperparameters in the same, and updates are cast to the parameters' dtypes.
     """
 
+    needs_params: bool = True
+    """Whether `update` refuses to go without the parameters."""
+
     def start(self, p: Tree) -> dict[str, Any]:
         """The state before the first step, beside `step`, which the base counts."""
         return {}
@@ -133,7 +136,7 @@ class Treewise(Optimizer):
 
         Args:
             t: counts steps from 1, in the common dtype.
-            g, p: gradients and parameters in the common dtype.
+            g, p: gradients and parameters in the common dtype; without parameters `p` is `None`.
             state: as `start` or the step before made it.
             value: the loss at `p`, where `update` was told.
             objective: the batch's loss as a function of parameters in the common dtype, where `update` was told.
@@ -147,14 +150,16 @@ class Treewise(Optimizer):
     def update(
         self, grads: Tree, state: Tree, params: Tree | None = None, *, value: Any = None, objective: Objective | None = None
     ) -> tuple[Tree, Tree]:
-        params = needed(self, "params", params)
-        wide = _common(params)
+        if self.needs_params:
+            needed(self, "params", params)
+        like = grads if params is None else params
+        wide = _common(like)
         now, t = _cast(self.at(state["step"]), jnp.zeros((), wide)), state["step"] + 1
         rest = {name: part for name, part in state.items() if name != "step"}
-        loss = None if objective is None else lambda p: objective(_as(p, params)).astype(wide)
+        loss = None if objective is None else lambda p: objective(_as(p, like)).astype(wide)
         value = None if value is None else jnp.asarray(value).astype(wide)
-        updates, rest = now.rule(t.astype(wide), _all(grads, wide), _all(params, wide), rest, value, loss)
-        return _as(updates, params), {"step": t, **rest}
+        updates, rest = now.rule(t.astype(wide), _all(grads, wide), None if params is None else _all(params, wide), rest, value, loss)
+        return _as(updates, like), {"step": t, **rest}
 
 
 def selected(tree: Tree, patterns: str | tuple[str, ...], where: str = "decay_only") -> list[bool]:
