@@ -58,3 +58,15 @@ from fdl.optim.sgd import SGD as SGD
 
 named = {cls.__name__.lower(): cls for cls in (SGD, Momentum, Adagrad, Adadelta, RMSProp, Adam)}
 """The optimizers by the names that commands take."""
+
+wrappers = {cls.__name__.lower(): cls for cls in (Accumulate, Averaged, IfFinite, Lookahead, SAM)}
+"""What stands around an optimizer, by name: `lookahead(adam)`."""
+
+stages = {
+    cls.__name__.lower(): cls
+    for cls in (
+        Centralise, Chain, ClipAdaptively, ClipByGlobalNorm, ClipByNorm, ClipByRMS, ClipByValue, CoupledDecay, DecoupledDecay, Frozen,
+        Groups, Noise,
+    )
+}  # fmt: skip
+"""What optimizers are put together from, by the names that files of contestants take."""
