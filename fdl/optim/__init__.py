@@ -8,6 +8,7 @@ from fdl.optim._base import evaluation_params as evaluation_params
 from fdl.optim._base import optimizer as optimizer
 from fdl.optim._base import static as static
 from fdl.optim._base import step as step
+from fdl.optim._optax import as_optax as as_optax
 from fdl.optim._optax import as_pytree as as_pytree
 from fdl.optim._optax import from_optax as from_optax
 from fdl.optim._optax import state_from_optax as state_from_optax

@@ -85,6 +85,16 @@ def test_a_line_search_in_a_chain_is_told_the_gradient_of_the_loss():
     np.testing.assert_allclose(by_fdl(scaled, 5), by_fdl(plain, 5), rtol=1e-4)
 
 
+def test_what_needs_the_loss_stands_in_optax_too():
+    sam = optim.SAM(optim.Momentum(0.01), rho=0.1)
+    ours = optim.Chain(optim.ClipByValue(5.0), sam, optax.scale(0.5))
+    theirs = optax.chain(optax.clip(5.0), optim.as_optax(sam), optax.scale(0.5))
+    np.testing.assert_allclose(by_fdl(theirs, 5), by_fdl(ours, 5), rtol=1e-6)
+    masked = optax.partition({"all": optim.as_optax(sam)}, "all")
+    told = lambda value, grads: {"value": value, "value_fn": loss}
+    np.testing.assert_allclose(by_optax(masked, 5, told), by_fdl(sam, 5), rtol=2e-6)
+
+
 def test_an_optimizer_of_ones_own_is_told_no_more_than_it_takes():
     class Plain:
         def init(self, params):
