@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fdl.optim._base import Objective, Optimizer, Tree, call_update, evaluation_params, gradients_per_step, optimizer
+from fdl.optim._base import Optimizer, Tree, evaluation_params, gradients_per_step, optimizer
 from fdl.optim._optax import Fixed, Optax, as_pytree
 from fdl.optim._rule import _wide
 
@@ -45,18 +45,6 @@ class Wrapper(Optimizer):
 
     def parts(self, state: Tree) -> dict[str, tuple[Any, Tree]]:
         return {"inner": (self.inner, state["inner"])}
-
-    def update_if(
-        self, condition: jax.Array, grads: Tree, inner: Tree, params: Tree | None, value: Any, objective: Objective | None
-    ) -> tuple[Tree, Tree]:
-        """The inner optimizer's updates and next state where the condition holds; else no move, and the state as it was."""
-        like = grads if params is None else params
-
-        def move() -> tuple[Tree, Tree]:
-            updates, new = call_update(self.inner, grads, inner, params, value=value, objective=objective)
-            return cast(updates, like), cast(new, inner)
-
-        return jax.lax.cond(condition, move, lambda: (jax.tree.map(jnp.zeros_like, like), inner))
 
 
 def name_of(optimizer: Any) -> str:

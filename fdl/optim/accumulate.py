@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 
 from fdl.core import FdlError
-from fdl.optim._base import Hyperparameter, gradients_per_step, optimizer
+from fdl.optim._base import Hyperparameter, call_update, gradients_per_step, optimizer
 from fdl.optim._optax import fill_ours, fill_theirs, fit, in_optax
 from fdl.optim._rule import _common, _wide
 from fdl.optim._wrapper import Wrapper, cast, whole
@@ -46,7 +46,13 @@ class Accumulate(Wrapper):
         if value is not None:
             loss = fold(loss, jnp.asarray(value))
             told = loss.astype(jnp.asarray(value).dtype)
-        updates, inner = self.update_if(full, cast(mean, grads), state["inner"], params, told, None)
+
+        def move():
+            updates, inner = call_update(self.inner, cast(mean, grads), state["inner"], params, value=told)
+            return cast(updates, like), cast(inner, state["inner"])
+
+        like = grads if params is None else params
+        updates, inner = jax.lax.cond(full, move, lambda: (jax.tree.map(jnp.zeros_like, like), state["inner"]))
         rest = {"mean": mean, "loss": loss, "filled": i}
         return updates, {"inner": inner, "step": state["step"] + 1, **jax.tree.map(lambda x: jnp.where(full, 0, x), rest)}
 

@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 
-from fdl.optim._base import Hyperparameter, optimizer
+from fdl.optim._base import Hyperparameter, call_update, optimizer
 from fdl.optim._optax import fill_ours, fill_theirs, in_optax
 from fdl.optim._wrapper import Wrapper, whole
 
@@ -27,9 +27,12 @@ class IfFinite(Wrapper):
         finite = jnp.array([jnp.isfinite(g).all() for g in jax.tree.leaves(grads)]).all()
         consecutive = jnp.where(finite, 0, state["consecutive"] + 1)
         passes = finite | (consecutive > whole(self.at(state["step"]).most))
-        # Derivatives by hyperparameters pass through the branch that is not taken, too, once it is mapped.
+        # Zeros in their place: derivatives by hyperparameters pass through the step that is not taken, too.
         grads = jax.tree.map(lambda g: jnp.where(passes, g, 0), grads)
-        updates, inner = self.update_if(passes, grads, state["inner"], params, value, objective)
+        updates, inner = call_update(self.inner, grads, state["inner"], params, value=value, objective=objective)
+        updates, inner = jax.tree.map(
+            lambda new, old: jnp.where(passes, new, old), (updates, inner), (jax.tree.map(jnp.zeros_like, updates), state["inner"])
+        )
         total = state["total"] + jnp.where(finite, 0, 1)
         return updates, {"inner": inner, "step": state["step"] + 1, "consecutive": consecutive, "total": total}
 
