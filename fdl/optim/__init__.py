@@ -8,6 +8,7 @@ from fdl.optim._base import evaluation_params as evaluation_params
 from fdl.optim._base import optimizer as optimizer
 from fdl.optim._base import static as static
 from fdl.optim._base import step as step
+from fdl.optim._optax import as_optax as as_optax
 from fdl.optim._optax import as_pytree as as_pytree
 from fdl.optim._optax import from_optax as from_optax
 from fdl.optim._optax import state_from_optax as state_from_optax
@@ -58,3 +59,15 @@ from fdl.optim.sgd import SGD as SGD
 
 named = {cls.__name__.lower(): cls for cls in (SGD, Momentum, Adagrad, Adadelta, RMSProp, Adam)}
 """The optimizers by the names that commands take."""
+
+wrappers = {cls.__name__.lower(): cls for cls in (Accumulate, Averaged, IfFinite, Lookahead, SAM)}
+"""What stands around an optimizer, by name: `lookahead(adam)`."""
+
+stages = {
+    cls.__name__.lower(): cls
+    for cls in (
+        Centralise, Chain, ClipAdaptively, ClipByGlobalNorm, ClipByNorm, ClipByRMS, ClipByValue, CoupledDecay, DecoupledDecay, Frozen,
+        Groups, Noise,
+    )
+}  # fmt: skip
+"""What optimizers are put together from, by the names that files of contestants take."""
