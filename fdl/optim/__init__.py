@@ -38,6 +38,7 @@ from fdl.optim.groups import Frozen as Frozen
 from fdl.optim.groups import Groups as Groups
 from fdl.optim.lookahead import Lookahead as Lookahead
 from fdl.optim.momentum import Momentum as Momentum
+from fdl.optim.muon import Muon as Muon
 from fdl.optim.noise import Noise as Noise
 from fdl.optim.rmsprop import RMSProp as RMSProp
 from fdl.optim.sam import SAM as SAM
@@ -56,5 +57,5 @@ from fdl.optim.schedules import Warmup as Warmup
 from fdl.optim.schedules import WarmupStableDecay as WarmupStableDecay
 from fdl.optim.sgd import SGD as SGD
 
-named = {cls.__name__.lower(): cls for cls in (SGD, Momentum, Adagrad, Adadelta, RMSProp, Adam)}
+named = {cls.__name__.lower(): cls for cls in (SGD, Momentum, Adagrad, Adadelta, RMSProp, Adam, Muon)}
 """The optimizers by the names that commands take."""
