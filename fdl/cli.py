@@ -187,7 +187,7 @@ def check(
     Args:
         what: optimizers
         names: cases to compare
-        folder: where to write equivalence.md and equivalence.csv
+        folder: where to write equivalence.md, equivalence.csv and costs.md
     """
     from rich.console import Console
     from rich.progress import track
@@ -208,6 +208,7 @@ def check(
     console.print(table)
     if place:
         write_bytes(place / "equivalence.md", tables.markdown(lines, cases).encode())
+        write_bytes(place / "costs.md", tables.costs().encode())
         write_bytes(place / "equivalence.csv", tables.comma_separated(found).encode())
         print(f"written to {place}")
     wrong = [line.case for line in lines if not line.equal]

@@ -83,7 +83,6 @@ named = {
         DAdaptAdam,
         DoG,
         DoWG,
-        COCOB,
         Polyak,
         MoMo,
         MoMoAdam,
@@ -91,4 +90,4 @@ named = {
         ScheduleFreeAdamW,
     )
 }
-"""The optimizers by the names that commands take."""
+"""The optimizers by the names that commands take, which give them a learning rate."""
