@@ -32,16 +32,28 @@ from fdl.optim.clipping import ClipByGlobalNorm as ClipByGlobalNorm
 from fdl.optim.clipping import ClipByNorm as ClipByNorm
 from fdl.optim.clipping import ClipByRMS as ClipByRMS
 from fdl.optim.clipping import ClipByValue as ClipByValue
+from fdl.optim.cocob import COCOB as COCOB
+from fdl.optim.dadapt import DAdaptAdam as DAdaptAdam
+from fdl.optim.dadapt import DAdaptSGD as DAdaptSGD
 from fdl.optim.decay import CoupledDecay as CoupledDecay
 from fdl.optim.decay import DecoupledDecay as DecoupledDecay
+from fdl.optim.dog import DoG as DoG
+from fdl.optim.dog import DoWG as DoWG
 from fdl.optim.finite import IfFinite as IfFinite
 from fdl.optim.groups import Frozen as Frozen
 from fdl.optim.groups import Groups as Groups
 from fdl.optim.lookahead import Lookahead as Lookahead
 from fdl.optim.momentum import Momentum as Momentum
+from fdl.optim.momo import MoMo as MoMo
+from fdl.optim.momo import MoMoAdam as MoMoAdam
+from fdl.optim.muon import Muon as Muon
 from fdl.optim.noise import Noise as Noise
+from fdl.optim.polyak import Polyak as Polyak
+from fdl.optim.prodigy import Prodigy as Prodigy
 from fdl.optim.rmsprop import RMSProp as RMSProp
 from fdl.optim.sam import SAM as SAM
+from fdl.optim.schedule_free import ScheduleFreeAdamW as ScheduleFreeAdamW
+from fdl.optim.schedule_free import ScheduleFreeSGD as ScheduleFreeSGD
 from fdl.optim.schedules import Constant as Constant
 from fdl.optim.schedules import Cosine as Cosine
 from fdl.optim.schedules import Exponential as Exponential
@@ -57,8 +69,14 @@ from fdl.optim.schedules import Warmup as Warmup
 from fdl.optim.schedules import WarmupStableDecay as WarmupStableDecay
 from fdl.optim.sgd import SGD as SGD
 
-named = {cls.__name__.lower(): cls for cls in (SGD, Momentum, Adagrad, Adadelta, RMSProp, Adam)}
-"""The optimizers by the names that commands take."""
+named = {
+    cls.__name__.lower(): cls
+    for cls in (
+        SGD, Momentum, Adagrad, Adadelta, RMSProp, Adam, Muon, Prodigy, DAdaptSGD, DAdaptAdam, DoG, DoWG, Polyak, MoMo, MoMoAdam,
+        ScheduleFreeSGD, ScheduleFreeAdamW,
+    )
+}  # fmt: skip
+"""The optimizers by the names that commands take, which give them a learning rate."""
 
 wrappers = {cls.__name__.lower(): cls for cls in (Accumulate, Averaged, IfFinite, Lookahead, SAM)}
 """What stands around an optimizer, by name: `lookahead(adam)`."""
