@@ -20,10 +20,22 @@ from fdl.optim._rule import safe_sqrt as safe_sqrt
 from fdl.optim._wrapper import Wrapper as Wrapper
 from fdl.optim._wrapper import hyperparameters as hyperparameters
 from fdl.optim.accumulate import Accumulate as Accumulate
+from fdl.optim.adabelief import AdaBelief as AdaBelief
+from fdl.optim.adabound import AdaBound as AdaBound
 from fdl.optim.adadelta import Adadelta as Adadelta
+from fdl.optim.adafactor import Adafactor as Adafactor
 from fdl.optim.adagrad import Adagrad as Adagrad
 from fdl.optim.adam import Adam as Adam
+from fdl.optim.adamax import Adamax as Adamax
+from fdl.optim.adamw import AdamW as AdamW
+from fdl.optim.adan import Adan as Adan
+from fdl.optim.ademamix import AdEMAMix as AdEMAMix
+from fdl.optim.adopt import ADOPT as ADOPT
+from fdl.optim.amsgrad import AMSGrad as AMSGrad
+from fdl.optim.asgd import ASGD as ASGD
 from fdl.optim.averaged import Averaged as Averaged
+from fdl.optim.came import CAME as CAME
+from fdl.optim.cautious import Cautious as Cautious
 from fdl.optim.centralise import Centralise as Centralise
 from fdl.optim.chain import Chain as Chain
 from fdl.optim.clipping import ClipAdaptively as ClipAdaptively
@@ -36,10 +48,20 @@ from fdl.optim.decay import DecoupledDecay as DecoupledDecay
 from fdl.optim.finite import IfFinite as IfFinite
 from fdl.optim.groups import Frozen as Frozen
 from fdl.optim.groups import Groups as Groups
+from fdl.optim.lamb import LAMB as LAMB
+from fdl.optim.laprop import LaProp as LaProp
+from fdl.optim.lars import LARS as LARS
+from fdl.optim.lion import Lion as Lion
 from fdl.optim.lookahead import Lookahead as Lookahead
+from fdl.optim.mars import MARS as MARS
 from fdl.optim.momentum import Momentum as Momentum
+from fdl.optim.nadam import NAdam as NAdam
+from fdl.optim.nadam import NAdamW as NAdamW
 from fdl.optim.noise import Noise as Noise
+from fdl.optim.novograd import NovoGrad as NovoGrad
+from fdl.optim.radam import RAdam as RAdam
 from fdl.optim.rmsprop import RMSProp as RMSProp
+from fdl.optim.rprop import Rprop as Rprop
 from fdl.optim.sam import SAM as SAM
 from fdl.optim.schedules import Constant as Constant
 from fdl.optim.schedules import Cosine as Cosine
@@ -55,6 +77,41 @@ from fdl.optim.schedules import Schedule as Schedule
 from fdl.optim.schedules import Warmup as Warmup
 from fdl.optim.schedules import WarmupStableDecay as WarmupStableDecay
 from fdl.optim.sgd import SGD as SGD
+from fdl.optim.signum import Signum as Signum
+from fdl.optim.sm3 import SM3 as SM3
+from fdl.optim.yogi import Yogi as Yogi
 
-named = {cls.__name__.lower(): cls for cls in (SGD, Momentum, Adagrad, Adadelta, RMSProp, Adam)}
+_RULES = (
+    SGD,
+    Momentum,
+    Adagrad,
+    Adadelta,
+    RMSProp,
+    Adam,
+    AdamW,
+    Adamax,
+    NAdam,
+    NAdamW,
+    AMSGrad,
+    RAdam,
+    AdaBelief,
+    Yogi,
+    AdaBound,
+    LaProp,
+    Adan,
+    ADOPT,
+    AdEMAMix,
+    Lion,
+    Signum,
+    Rprop,
+    ASGD,
+    LARS,
+    LAMB,
+    NovoGrad,
+    SM3,
+    Adafactor,
+    CAME,
+    MARS,
+)
+named = {cls.__name__.lower(): cls for cls in _RULES}
 """The optimizers by the names that commands take."""

@@ -163,9 +163,10 @@ def fill_theirs(optimizer: Any, theirs: Any, ours: Tree) -> Any:
     if hasattr(optimizer, "state_to_optax"):
         return optimizer.state_to_optax(theirs, ours)
     moved = {name: ours[slot] for slot, name in _slots(optimizer)}
-    if optax.tree_utils.tree_get_all_with_path(theirs, "count"):
-        moved["count"] = ours["step"]
-    return optax.tree_utils.tree_set(theirs, **{n: fit(new, optax.tree_utils.tree_get(theirs, n)) for n, new in moved.items()})
+    moved = {name: fit(new, optax.tree_utils.tree_get(theirs, name)) for name, new in moved.items()}
+    names = getattr(optimizer, "optax_counts", ("count",))
+    counts = {name: ours["step"] for name in names if optax.tree_utils.tree_get_all_with_path(theirs, name)}
+    return optax.tree_utils.tree_set(theirs, **moved, **counts)
 
 
 def fill_ours(optimizer: Any, ours: Tree, theirs: Any, step: Any) -> Tree:

@@ -110,4 +110,4 @@ def _numbers(optimizer: Any, state: Tree, without: set[str]) -> dict[str, jax.Ar
         values = {f.name: getattr(now, f.name) for f in dataclasses.fields(now) if not f.metadata.get("static")}
     else:
         values = {}
-    return {name: jnp.asarray(value) for name, value in values.items() if name not in without}
+    return {name: jnp.asarray(value) for name, value in values.items() if name not in without and value is not None}
