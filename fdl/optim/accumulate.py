@@ -48,7 +48,7 @@ class Accumulate(Wrapper):
             loss = fold(loss, value)
             told = loss.astype(value.dtype)
         updates, inner = self.update_if(full, cast(mean, grads), state["inner"], params, told, None)
-        new = {"mean": mean, "value": loss, "filled": jnp.where(full, 0, i)}
+        new = {"mean": mean, "value": loss, "filled": jnp.where(full, 0, i)}  # a full mean stays until the next begins
         return updates, {"inner": inner, "step": state["step"] + 1, **new}
 
     def in_optax(self, optax):

@@ -29,7 +29,7 @@ class Adadelta(Leafwise):
 
     def rule(self, t, g, p, E, D):
         E = self.rho * E + (1 - self.rho) * g**2
-        d = safe_sqrt(D + self.eps) / safe_sqrt(E + self.eps) * g
+        d = safe_sqrt((D + self.eps) / (E + self.eps)) * g
         D = self.rho * D + (1 - self.rho) * d**2
         return -self.lr * d, E, D
 
