@@ -1,4 +1,5 @@
 from fdl.optim._base import Hyperparameter, optimizer
+from fdl.optim._pieces import debias
 from fdl.optim._rule import Leafwise, safe_sqrt
 
 
@@ -32,7 +33,7 @@ class AdaBelief(Leafwise):
     def rule(self, t, g, p, m, s):
         m = self.b1 * m + (1 - self.b1) * g
         s = self.b2 * s + (1 - self.b2) * (g - m) ** 2 + self.eps_root
-        return -self.lr * m / (1 - self.b1**t) / (safe_sqrt(s / (1 - self.b2**t)) + self.eps), m, s
+        return -self.lr * debias(self.b1, t) * m / (safe_sqrt(s * debias(self.b2, t)) + self.eps), m, s
 
     def in_optax(self, optax):
         return optax.adabelief(self.lr, self.b1, self.b2, self.eps, self.eps_root)

@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 
 from fdl.optim._base import Hyperparameter, optimizer
+from fdl.optim._pieces import debias
 from fdl.optim._rule import Leafwise, safe_sqrt
 
 
@@ -36,7 +37,7 @@ class AdaBound(Leafwise):
     def rule(self, t, g, p, m, v):
         m = self.b1 * m + (1 - self.b1) * g
         v = self.b2 * v + (1 - self.b2) * g**2
-        rate = self.lr * safe_sqrt(1 - self.b2**t) / (1 - self.b1**t) / (safe_sqrt(v) + self.eps)
+        rate = self.lr * safe_sqrt(1 - self.b2**t) * debias(self.b1, t) / (safe_sqrt(v) + self.eps)
         low = self.final_lr * (1 - 1 / (self.gamma * t + 1))
         high = self.final_lr * (1 + 1 / (self.gamma * t))
         return -jnp.clip(rate, low, high) * m, m, v

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 
 from fdl.optim._base import Hyperparameter, needed, optimizer, static
 from fdl.optim._factored import factored_axes, factored_mean, factored_start, over_root
-from fdl.optim._layerwise import rms
+from fdl.optim._pieces import rms
 from fdl.optim._rule import Decayed
 from fdl.optim.decay import decay_mask
 

@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 
 from fdl.optim._base import Hyperparameter, optimizer
+from fdl.optim._pieces import debias
 from fdl.optim._rule import Leafwise
 
 
@@ -31,7 +32,7 @@ class Adamax(Leafwise):
     def rule(self, t, g, p, m, u):
         m = self.b1 * m + (1 - self.b1) * g
         u = jnp.maximum(self.b2 * u, jnp.abs(g) + self.eps)
-        return -self.lr * m / (1 - self.b1**t) / u, m, u
+        return -self.lr * debias(self.b1, t) * m / u, m, u
 
     def in_optax(self, optax):
         return optax.adamax(self.lr, self.b1, self.b2, self.eps)

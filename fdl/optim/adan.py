@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 
 from fdl.optim._base import Hyperparameter, optimizer, static
+from fdl.optim._pieces import debias
 from fdl.optim._rule import Decayed, safe_sqrt
 
 
@@ -44,8 +45,8 @@ class Adan(Decayed):
         m = self.b1 * m + (1 - self.b1) * g
         v = self.b2 * v + (1 - self.b2) * d
         n = self.b3 * n + (1 - self.b3) * (g + self.b2 * d) ** 2
-        ahead = m / (1 - self.b1**t) + self.b2 * v / (1 - self.b2**t)
-        return -self.lr * ahead / (safe_sqrt(n / (1 - self.b3**t)) + self.eps), m, v, n, g
+        ahead = debias(self.b1, t) * m + self.b2 * debias(self.b2, t) * v
+        return -self.lr * ahead / (safe_sqrt(n * debias(self.b3, t)) + self.eps), m, v, n, g
 
     def finish(self, step, p):
         return super().finish(step, p) / (1 + self.lr * self.weight_decay)  # the difference of both sides

@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 
 from fdl.optim._base import Hyperparameter, optimizer, static
+from fdl.optim._pieces import debias
 from fdl.optim._rule import Decayed, safe_sqrt
 from fdl.optim.decay import decay_mask
 
@@ -51,7 +52,8 @@ class AdEMAMix(Decayed):
         m = self.b1 * m + (1 - self.b1) * g
         s = b3 * s + (1 - b3) * g
         v = self.b2 * v + (1 - self.b2) * g**2
-        return -self.lr * (m / (1 - self.b1**t) + alpha * s) / (safe_sqrt(v / (1 - self.b2**t)) + self.eps), m, s, v
+        mixed = debias(self.b1, t) * m + alpha * s
+        return -self.lr * mixed / (safe_sqrt(v * debias(self.b2, t)) + self.eps), m, s, v
 
     def warmed(self, t):
         """The weight and the decay of the slow mean at a step."""

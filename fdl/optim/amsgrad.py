@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 
 from fdl.optim._base import Hyperparameter, optimizer, static
+from fdl.optim._pieces import debias
 from fdl.optim._rule import Leafwise, safe_sqrt
 
 
@@ -37,10 +38,9 @@ class AMSGrad(Leafwise):
     def rule(self, t, g, p, m, v, w):
         m = self.b1 * m + (1 - self.b1) * g
         v = self.b2 * v + (1 - self.b2) * g**2
-        correction = 1 - self.b2**t
-        w = jnp.maximum(w, v / correction if self.corrected_maximum else v)
-        w_hat = w if self.corrected_maximum else w / correction
-        return -self.lr * m / (1 - self.b1**t) / (safe_sqrt(w_hat) + self.eps), m, v, w
+        w = jnp.maximum(w, v * debias(self.b2, t) if self.corrected_maximum else v)
+        w_hat = w if self.corrected_maximum else w * debias(self.b2, t)
+        return -self.lr * debias(self.b1, t) * m / (safe_sqrt(w_hat) + self.eps), m, v, w
 
     def in_optax(self, optax):
         return optax.amsgrad(self.lr, self.b1, self.b2, self.eps) if self.corrected_maximum else None

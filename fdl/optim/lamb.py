@@ -1,5 +1,6 @@
+from fdl import core
 from fdl.optim._base import Hyperparameter, needed, optimizer, static
-from fdl.optim._layerwise import Layerwise, norm, ratio
+from fdl.optim._pieces import Layerwise, debias, norm, ratio
 from fdl.optim._rule import safe_sqrt
 from fdl.optim.decay import decay_mask
 
@@ -40,11 +41,16 @@ class LAMB(Layerwise):
         p = needed(self, "params", p)
         m = self.b1 * m + (1 - self.b1) * g
         v = self.b2 * v + (1 - self.b2) * g**2
-        r = m / (1 - self.b1**t) / (safe_sqrt(v / (1 - self.b2**t)) + self.eps) + self.weight_decay * p
+        r = debias(self.b1, t) * m / (safe_sqrt(v * debias(self.b2, t)) + self.eps) + self.weight_decay * p
         trust = ratio(norm(p), norm(r)) if self.adapt_only else 1
         return -self.lr * trust * r, m, v
 
     def in_optax(self, optax):
-        if self.adapt_only != "*":
-            return None
-        return optax.lamb(self.lr, self.b1, self.b2, self.eps, weight_decay=self.weight_decay, mask=decay_mask(self))
+        if self.adapt_only == "*":
+            return optax.lamb(self.lr, self.b1, self.b2, self.eps, weight_decay=self.weight_decay, mask=decay_mask(self))
+        return optax.chain(
+            optax.scale_by_adam(self.b1, self.b2, self.eps),
+            optax.add_decayed_weights(self.weight_decay, decay_mask(self)),
+            optax.masked(optax.scale_by_trust_ratio(), lambda params: core.select(params, self.adapt_only, "adapt_only")),
+            optax.scale_by_learning_rate(self.lr),
+        )

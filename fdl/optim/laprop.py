@@ -1,4 +1,5 @@
 from fdl.optim._base import Hyperparameter, optimizer
+from fdl.optim._pieces import debias
 from fdl.optim._rule import Leafwise, safe_sqrt
 
 
@@ -28,5 +29,5 @@ class LaProp(Leafwise):
 
     def rule(self, t, g, p, m, v):
         v = self.b2 * v + (1 - self.b2) * g**2
-        m = self.b1 * m + (1 - self.b1) * g / (safe_sqrt(v / (1 - self.b2**t)) + self.eps)
-        return -self.lr * m / (1 - self.b1**t), m, v
+        m = self.b1 * m + (1 - self.b1) * g / (safe_sqrt(v * debias(self.b2, t)) + self.eps)
+        return -self.lr * debias(self.b1, t) * m, m, v

@@ -1,6 +1,6 @@
 from fdl import core
 from fdl.optim._base import Hyperparameter, needed, optimizer, static
-from fdl.optim._layerwise import Layerwise, norm, ratio
+from fdl.optim._pieces import Layerwise, norm, ratio
 from fdl.optim.decay import decay_mask
 
 

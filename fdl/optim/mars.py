@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 
 from fdl.optim._base import Hyperparameter, needed, optimizer, static
-from fdl.optim._layerwise import norm
+from fdl.optim._pieces import debias, norm
 from fdl.optim._rule import Treewise, safe_sqrt, selected
 
 
@@ -65,7 +65,7 @@ class MARS(Treewise):
         v = jax.tree.map(lambda v, c: self.b2 * v + (1 - self.b2) * c**2, state["v"], c)
 
         def step(m, v, p, decays):
-            direction = m / (1 - self.b1**t) / (safe_sqrt(v / (1 - self.b2**t)) + self.eps)
+            direction = debias(self.b1, t) * m / (safe_sqrt(v * debias(self.b2, t)) + self.eps)
             return -self.lr * (direction + self.weight_decay * p if decays else direction)
 
         decays = jax.tree.unflatten(jax.tree.structure(p), selected(p, self.decay_only))

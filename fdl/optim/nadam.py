@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 
 from fdl.optim._base import Hyperparameter, optimizer, static
+from fdl.optim._pieces import debias
 from fdl.optim._rule import Decayed, Leafwise, safe_sqrt
 from fdl.optim.decay import decay_mask
 
@@ -39,8 +40,7 @@ class NAdam(Leafwise):
         return ("m", "v") if self.momentum_decay is None else ("m", "v", "product")
 
     def start(self, p):
-        zeros = jnp.zeros_like(p)
-        return (zeros, zeros, jnp.ones((), p.dtype))[: len(self.slots)]
+        return (jnp.zeros_like(p), jnp.zeros_like(p), jnp.ones((), p.dtype))[: len(self.slots)]
 
     def rule(self, t, g, p, m, v, *product):
         m = self.b1 * m + (1 - self.b1) * g
@@ -48,8 +48,8 @@ class NAdam(Leafwise):
         mu, ahead = self.mu(t), self.mu(t + 1)
         product = [last * mu for last in product]
         so_far = product[0] if product else mu**t
-        mean = ahead * m / (1 - so_far * ahead) + (1 - mu) * g / (1 - so_far)
-        return -self.lr * mean / (safe_sqrt(v / (1 - self.b2**t)) + self.eps), m, v, *product
+        mean = ahead / (1 - so_far * ahead) * m + (1 - mu) / (1 - so_far) * g
+        return -self.lr * mean / (safe_sqrt(v * debias(self.b2, t)) + self.eps), m, v, *product
 
     def mu(self, t):
         """The momentum at a step."""

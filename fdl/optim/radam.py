@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 
 from fdl.optim._base import Hyperparameter, optimizer, static
+from fdl.optim._pieces import debias
 from fdl.optim._rule import Decayed, safe_sqrt
 from fdl.optim.decay import decay_mask
 
@@ -47,9 +48,9 @@ class RAdam(Decayed):
         rho = limit - 2 * t * forgotten / (1 - forgotten)
         rectified = rho > jnp.maximum(self.threshold, 4)
         seen = jnp.where(rectified, rho, limit)  # below 4 the root is of no number
-        root = safe_sqrt((seen - 4) * (seen - 2) * limit / ((limit - 4) * (limit - 2) * seen))
-        scale = jnp.where(rectified, root / (safe_sqrt(v / (1 - forgotten)) + self.eps), 1)
-        return -self.lr * m / (1 - self.b1**t) * scale, m, v
+        root = safe_sqrt((seen - 4) * (seen - 2) / seen * (limit / ((limit - 4) * (limit - 2))))
+        scale = jnp.where(rectified, root / (safe_sqrt(v * debias(self.b2, t)) + self.eps), 1)
+        return -self.lr * debias(self.b1, t) * m * scale, m, v
 
     def in_optax(self, optax):
         return optax.chain(

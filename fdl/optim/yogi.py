@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 
 from fdl.optim._base import Hyperparameter, optimizer, static
+from fdl.optim._pieces import debias
 from fdl.optim._rule import Leafwise, safe_sqrt
 
 
@@ -43,8 +44,8 @@ class Yogi(Leafwise):
     def rule(self, t, g, p, m, v):
         m = self.b1 * m + (1 - self.b1) * g
         v = v - (1 - self.b2) * jnp.sign(v - g**2) * g**2
-        first, second = (1 - self.b1**t, 1 - self.b2**t) if self.bias_correction else (1, 1)
-        return -self.lr * m / first / (safe_sqrt(v / second) + self.eps), m, v
+        first, second = (debias(self.b1, t), debias(self.b2, t)) if self.bias_correction else (1, 1)
+        return -self.lr * first * m / (safe_sqrt(v * second) + self.eps), m, v
 
     def in_optax(self, optax):
         if not self.bias_correction:

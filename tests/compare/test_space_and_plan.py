@@ -77,7 +77,7 @@ def test_a_plan_that_makes_no_sense_is_refused(change, message):
 
 def test_the_six_classics_have_equal_budgets():
     assert len(Plan(small_task(), name_contestants(compare.classics), 9, 3, 10).tune()) == 6 * (9 + 1) * 3
-    assert set(compare.classics) == set(optim.named)
+    assert set(compare.classics) <= set(optim.named)
 
 
 def test_a_choice_takes_each_option_as_often():

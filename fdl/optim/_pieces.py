@@ -1,10 +1,15 @@
-"""What rules share that treat an array as a whole: its norm, and who is scaled by it."""
+"""What rules share: corrections of means, norms of arrays, and who is scaled by them."""
 
 import dataclasses
 
 import jax.numpy as jnp
 
 from fdl.optim._rule import Decayed, safe_sqrt, selected
+
+
+def debias(decay, t):
+    r"""$1 / (1 - \beta^t)$, which corrects a mean that began at 0; one number, so that no coordinate needs a division for it."""
+    return 1 / (1 - decay**t)
 
 
 class Layerwise(Decayed):
