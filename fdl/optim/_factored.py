@@ -16,20 +16,20 @@ def factored_axes(shape, least):
 
 def factored_start(p, axes):
     """Rows, columns and the whole matrix of zeros; what is not kept has one entry, as in optax."""
-    none = jnp.zeros(1, p.dtype)
+    none = lambda: jnp.zeros(1, p.dtype)
     if axes is None:
-        return none, none, jnp.zeros_like(p)
+        return none(), none(), jnp.zeros_like(p)
     d1, d0 = axes
-    return p.sum(d0) * 0, p.sum(d1) * 0, none
+    return jnp.zeros_like(p.sum(d0)), jnp.zeros_like(p.sum(d1)), none()
 
 
 def factored_mean(decay, square, axes, R, C, V):
     """The three slots after one more matrix of squares."""
-    mix = lambda old, new: decay * old + (1 - decay) * new
     if axes is None:
-        return R, C, mix(V, square)
+        return R, C, decay * V + (1 - decay) * square
+    mix = lambda old, axis: decay * old + (1 - decay) / square.shape[axis] * square.sum(axis)
     d1, d0 = axes
-    return mix(R, square.mean(d0)), mix(C, square.mean(d1)), V
+    return mix(R, d0), mix(C, d1), V
 
 
 def over_root(x, axes, R, C, V):

@@ -55,7 +55,7 @@ class Adafactor(Decayed):
         axes = factored_axes(g.shape, self.factored_from)
         slots = factored_mean(1 - t**-self.decay_power, g**2 + self.eps, axes, *slots)
         u = over_root(g, axes, *slots)
-        u = u / jnp.maximum(1, rms(u) / self.clip)
+        u = u * (self.clip / jnp.maximum(self.clip, rms(u)))
         return -self.rho(t) * jnp.maximum(self.min_scale, rms(needed(self, "params", p))) * u, *slots
 
     def rho(self, t):

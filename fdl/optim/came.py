@@ -55,7 +55,7 @@ class CAME(Decayed):
         axes = factored_axes(g.shape, 2)
         R, C, V = factored_mean(self.b2, g**2 + self.eps, axes, R, C, V)
         u = over_root(g, axes, R, C, V)
-        u = u / jnp.maximum(1, rms(u) / self.clip)
+        u = u * (self.clip / jnp.maximum(self.clip, rms(u)))
         m = self.b1 * m + (1 - self.b1) * u
         if axes is None:
             return -self.lr * m, m, R, C, V, R_confidence, C_confidence

@@ -41,7 +41,7 @@ class NovoGrad(Decayed):
     def rule(self, t, g, p, m, v):
         square = (g**2).sum()
         v = jnp.where(t == 1, square, self.b2 * v + (1 - self.b2) * square)
-        m = self.b1 * m + g / (safe_sqrt(v) + self.eps) + self.weight_decay * needed(self, "params", p)
+        m = jnp.where(t == 1, 0, self.b1 * m) + g / (safe_sqrt(v) + self.eps) + self.weight_decay * needed(self, "params", p)
         return -self.lr * m, m, v
 
     def finish(self, step, p):

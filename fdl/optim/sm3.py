@@ -18,7 +18,7 @@ class SM3(Leafwise):
 
     Anil et al. 2019, "Memory-efficient adaptive optimization", algorithm SM3-II, with momentum as in its experiments and without
     $\epsilon$. Equals `optax.sm3`, whose $\epsilon$ is 1e-8 and which fails at scalars. Slots: `mu`, a list of a vector for
-    each axis, and $m$.
+    each axis, and $m$; of a scalar, as of a vector of one entry.
 
     Args:
         lr: learning rate, default 0.1.
@@ -33,17 +33,18 @@ class SM3(Leafwise):
     optax_slots = ("mu", "nu")
 
     def start(self, p):
-        return [jnp.zeros(n, p.dtype) for n in p.shape or (1,)], jnp.zeros_like(p)
+        shape = p.shape or (1,)
+        return [jnp.zeros(n, p.dtype) for n in shape], jnp.zeros_like(p).reshape(shape)
 
     def rule(self, t, g, p, mu, m):
         axes = range(len(mu))
         others = lambda axis: tuple(other for other in axes if other != axis)
-        vector = g.reshape(g.shape or (1,))
         least = functools.reduce(jnp.minimum, [jnp.expand_dims(bound, others(axis)) for axis, bound in zip(axes, mu)])
+        vector = g.reshape(m.shape)
         nu = least + vector**2
         scaled = vector / jnp.where(nu > 0, safe_sqrt(nu + self.eps), 1)
-        m = self.momentum * m + (1 - self.momentum) * scaled.reshape(g.shape)
-        return -self.lr * m, [nu.max(others(axis)) for axis in axes], m
+        m = self.momentum * m + (1 - self.momentum) * scaled
+        return -self.lr * m.reshape(g.shape), [nu.max(others(axis)) for axis in axes], m
 
     def in_optax(self, optax):
         theirs = optax.chain(optax.scale_by_sm3(self.momentum, 1.0, self.eps), optax.scale_by_learning_rate(self.lr))
