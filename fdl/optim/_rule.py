@@ -23,6 +23,9 @@ class Leafwise(Optimizer):
     optax_slots: tuple[str, ...] = ()
     """What optax calls the slots, in their order, where `in_optax` gives a rule with the same state."""
 
+    optax_counts: tuple[str, ...] = ("count",)
+    """What optax calls its counts of steps there."""
+
     def start(self, p: jax.Array) -> tuple[Any, ...]:
         """The slots' first values for one parameter array: zeros."""
         return tuple(jnp.zeros_like(p) for _ in self.slots)
