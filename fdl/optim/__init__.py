@@ -64,14 +64,14 @@ from fdl.optim.momentum import Momentum as Momentum
 from fdl.optim.momo import MoMo as MoMo
 from fdl.optim.momo import MoMoAdam as MoMoAdam
 from fdl.optim.muon import Muon as Muon
-
 from fdl.optim.nadam import NAdam as NAdam
-from fdl.optim.nadam import NAdamW as NAdamWfrom fdl.optim.noise import Noise as Noise
+from fdl.optim.nadam import NAdamW as NAdamW
+from fdl.optim.noise import Noise as Noise
+from fdl.optim.novograd import NovoGrad as NovoGrad
 from fdl.optim.polyak import Polyak as Polyak
 from fdl.optim.prodigy import Prodigy as Prodigy
-
-from fdl.optim.novograd import NovoGrad as NovoGrad
-from fdl.optim.radam import RAdam as RAdamfrom fdl.optim.rmsprop import RMSProp as RMSProp
+from fdl.optim.radam import RAdam as RAdam
+from fdl.optim.rmsprop import RMSProp as RMSProp
 from fdl.optim.rprop import Rprop as Rprop
 from fdl.optim.sam import SAM as SAM
 from fdl.optim.schedule_free import ScheduleFreeAdamW as ScheduleFreeAdamW
