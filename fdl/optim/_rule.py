@@ -23,6 +23,9 @@ class Leafwise(Optimizer):
     optax_slots: tuple[str, ...] = ()
     """What optax calls the slots, in their order, where `in_optax` gives a rule with the same state."""
 
+    optax_counts: tuple[str, ...] = ("count",)
+    """What optax calls its counts of steps there."""
+
     def start(self, p: jax.Array) -> tuple[Any, ...]:
         """The slots' first values for one parameter array: zeros."""
         return tuple(jnp.zeros_like(p) for _ in self.slots)
@@ -154,7 +157,9 @@ class Treewise(Optimizer):
             needed(self, "params", params)
         like = grads if params is None else params
         wide = _common(like)
-        now, t = _cast(self.at(state["step"]), jnp.zeros((), wide)), state["step"] + 1
+        # Behind the barrier constants are not folded into each other: they give the bits that traced values give.
+        now = jax.lax.optimization_barrier(_cast(self.at(state["step"]), jnp.zeros((), wide)))
+        t = state["step"] + 1
         rest = {name: part for name, part in state.items() if name != "step"}
         loss = None if objective is None else lambda p: objective(_as(p, like)).astype(wide)
         value = None if value is None else jnp.asarray(value).astype(wide)

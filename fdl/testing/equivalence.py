@@ -139,8 +139,9 @@ def _optax_steps(case: Case, dtype: str) -> Any:
 
     def step(state: Any, given: Any) -> Any:
         count, g, p, value = given
-        if optax.tree_utils.tree_get_all_with_path(state, "count"):
-            state = optax.tree_utils.tree_set(state, count=count)
+        names = getattr(case.ours, "optax_counts", ("count",))
+        counts = {name: count for name in names if optax.tree_utils.tree_get_all_with_path(state, name)}
+        state = optax.tree_utils.tree_set(state, **counts)
         update, after = transform.update(g, state, p, **accepted(transform.update, {"value": value}))
         return after, (state, update, after)
 

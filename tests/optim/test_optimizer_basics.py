@@ -130,7 +130,7 @@ def test_safe_sqrt_is_sqrt_but_for_its_derivative_at_0(float64):
 @pytest.mark.parametrize("name", ["adagrad", "rmsprop", "adam"])
 def test_the_plain_root_would_fail_at_the_dead_unit(name, float64):
     """So the law of derivatives can fail: with `jnp.sqrt` in the rule the gradient by the rate is NaN."""
-    root = {"adagrad": "safe_sqrt(G) +", "rmsprop": "safe_sqrt(v) +", "adam": "safe_sqrt(v_hat)"}[name]
+    root = {"adagrad": "safe_sqrt(G) +", "rmsprop": "safe_sqrt(square) +", "adam": "safe_sqrt(v_hat)"}[name]
     plain = mutate(CASES[name].ours, root, root.replace("safe_sqrt", "jnp.sqrt"))
     assert np.isnan(jax.grad(lambda o: optimizers.loss(optimizers.run(o)[0]))(plain).lr)
 
