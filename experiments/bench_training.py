@@ -1,70 +1,62 @@
-"""Whole training steps a second on this machine's CPU: fdl beside PyTorch, Flax, Haiku and Equinox, where installed.
+"""Whole training steps a second on this machine: fdl beside PyTorch, Flax, Haiku and Equinox, where installed.
 
-    python experiments/bench_training.py [--seconds 1] [--rounds 5] [--only cnn|rnn|char_lstm|char_gru]
+    python experiments/bench_training.py [--only 2c2d 3c3d resnet18 vmap16 vowels char_lstm char_gru pair] [--seconds 1] [--rounds 5]
+    python experiments/bench_training.py --only 3c3d --profile      # what a step of fdl's spends its time on
 
 Everyone starts from the same weights, sees the same batches and must find the same losses, or is not timed. The rows are
 timed in turn, round after round; printed are the median over the rounds, the range, and the share of the rate at which
-this machine multiplies matrices, measured in the same run. Every row may use all cores. Takes six minutes.
+this machine multiplies matrices, measured in the same run. Every row may use all cores. PyTorch is compiled in channels-last layout
+only: in the other, PyTorch 2.13 on CPU was found to return zero gradients for both convolutions of 2c2d.
 
-Measured on two cores with AVX-512, nothing else running, jax 0.10.2 and PyTorch 2.13: on DeepOBS 2c2d fdl's scan reached 1.00 to
-1.02 times the best of PyTorch and 2.4 to 2.5 times the best other JAX library, 0.82 of the rate of matrix products; on the LSTM
-of vowels 1.2 times PyTorch with padded sequences, 3.1 times with packed ones, 1.2 times Flax; on the character LSTM 0.64 of
-PyTorch and 1.07 times Flax, on the character GRU 1.26 and 1.02 times. Of the character LSTM 4.1 GFLOP a step are 41 ms on one
-core, and fdl takes 43 to 48: within a loop XLA runs products of this size on one core, PyTorch on both.
-Run it on a quiet machine: other processes slow PyTorch's
-threads more than JAX's and flatter fdl. PyTorch is compiled in channels-last layout only: in the other, PyTorch 2.13 on CPU
-was found to return zero gradients for both convolutions.
+Run it on a quiet machine: other processes slow PyTorch's threads more than JAX's and flatter fdl.
 """
 
-import os
-import time
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from statistics import median
 from typing import Literal
 
+import _bench as bench
 import _peers_chars as chars
+import _peers_layers as peers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
-from _peers import channel_first, linen_lstm, torch_lstm
+from _peers import linen_lstm, torch_lstm
 
-from fdl import core, losses, nn, optim
-from fdl.models import deepobs_2c2d
+from fdl import core, losses, models, nn, optim
 
-Problem = namedtuple("Problem", "model params optimizer tx batches flops")
+Problem = namedtuple("Problem", "model params state optimizer tx batches flops")
 """Everyone's first weights, the optimizer as fdl and optax have it, batches of noise `(*inputs, labels)`, a step's FLOPs."""
 
-
-def cnn():
-    rng, model = np.random.default_rng(0), deepobs_2c2d()
-    batches = [(rng.normal(size=(128, 28, 28, 1)).astype("f"), rng.integers(0, 10, 128)) for _ in range(8)]
-    params, cost = model.init(jax.random.key(0), batches[0][0])[0], nn.summary(model, batches[0][0])
-    flops = 3 * cost.total.flops - cost.rows[0].flops  # each of two gradients costs a forward pass; the image needs none
-    return Problem(model, params, optim.Momentum(1e-3), optax.sgd(1e-3, 0.9), batches, flops)
+MODELS = 16  # of the mapped row
 
 
-def rnn():
+def problem(model, batches, optimizer, tx):
+    """FLOPs: each of two gradients costs a forward pass; of the first layer's input none is needed."""
+    inputs = batches[0][:-1]
+    params, state = model.init(jax.random.key(0), *inputs)
+    cost = nn.summary(model, *inputs)
+    image = cost.rows[0].flops if inputs[0].ndim == 4 else 0
+    return Problem(model, params, state, optimizer, tx, batches, 3 * cost.total.flops - image)
+
+
+def images(model, batch, size, channels, count, rate=1e-3):
+    rng = np.random.default_rng(0)
+    batches = [(rng.normal(size=(batch, size, size, channels)).astype("f"), rng.integers(0, 10, batch)) for _ in range(count)]
+    return problem(model, batches, optim.Momentum(rate), optax.sgd(rate, 0.9))
+
+
+def vowels():
     rng, model = np.random.default_rng(0), nn.Sequential(nn.Recurrent(nn.LSTM(64)), nn.Dense(9))
     batches = [(rng.normal(size=(30, 29, 12)).astype("f"), rng.integers(7, 30, 30), rng.integers(0, 9, 30)) for _ in range(32)]
-    params, cost = model.init(jax.random.key(0), *batches[0][:2])[0], nn.summary(model, *batches[0][:2])
-    return Problem(model, params, optim.Adam(1e-3), optax.adam(1e-3), batches, 3 * cost.total.flops)  # of all 29 time steps
+    return problem(model, batches, optim.Adam(1e-3), optax.adam(1e-3))
 
 
 def char(cell):
-    model, batches = chars.model(cell), chars.batches()
-    params, cost = model.init(jax.random.key(0), batches[0][0])[0], nn.summary(model, batches[0][0])
-    return Problem(model, params, optim.SGD(0.1), optax.sgd(0.1), batches, 3 * cost.total.flops)
-
-
-def char_lstm():
-    return char("LSTM")
-
-
-def char_gru():
-    return char("GRU")
+    return problem(chars.model(cell), chars.batches(), optim.SGD(0.1), optax.sgd(0.1))
 
 
 def loop(step, state, batches):
@@ -83,83 +75,64 @@ def loop(step, state, batches):
     return epoch
 
 
+def fdl_step(p):
+    def step(carry, batch):
+        (params, state, slots), (*inputs, y) = carry, batch
+
+        def loss(params):
+            logits, new = p.model.apply(params, state, *inputs, train=True)
+            return losses.cross_entropy(logits, y), new
+
+        (value, state), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        params, slots = optim.step(p.optimizer, grads, slots, params)
+        return (params, state, slots), value
+
+    return step
+
+
 def fdl(p, scan):
-    def step(state, batch):
-        (params, slots), (*inputs, y) = state, batch
-        loss, grads = jax.value_and_grad(lambda params: losses.cross_entropy(p.model.apply(params, {}, *inputs)[0], y))(params)
-        updates, slots = p.optimizer.update(grads, slots, params)
-        return (optim.apply_updates(params, updates), slots), loss
-
-    train, batches = (partial(jax.lax.scan, step), [tuple(map(np.stack, zip(*p.batches)))]) if scan else (step, p.batches)
-    return loop(core.jit(train, donate_argnums=0), (p.params, p.optimizer.init(p.params)), batches)
+    train, batches = fdl_step(p), p.batches
+    if scan:
+        train, batches = partial(jax.lax.scan, train), [tuple(map(np.stack, zip(*p.batches)))]
+    return loop(core.jit(train, donate_argnums=0), (p.params, p.state, p.optimizer.init(p.params)), batches)
 
 
-def optax_loop(p, apply, params):
+def optax_step(p, apply):
     """The step of Linen's and Haiku's guides; NNX and Equinox join in their functional form, which has the least overhead."""
 
-    @partial(jax.jit, donate_argnums=0)
-    def step(state, batch):
-        (params, slots), (*inputs, y) = state, batch
-        mean_loss = lambda params: optax.softmax_cross_entropy_with_integer_labels(apply(params, *inputs), y).mean()
-        loss, grads = jax.value_and_grad(mean_loss)(params)
+    def step(carry, batch):
+        (params, state, slots), (*inputs, y) = carry, batch
+
+        def mean_loss(params):
+            logits, new = apply(params, state, *inputs)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), new
+
+        (loss, state), grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
         updates, slots = p.tx.update(grads, slots, params)
-        return (optax.apply_updates(params, updates), slots), loss
+        return (optax.apply_updates(params, updates), state, slots), loss
 
-    return loop(step, (params, p.tx.init(params)), p.batches)
-
-
-def layers(conv, pool, flat, dense, relu):
-    """2c2d in a library's own words; PLACES says where fdl's weights go."""
-    return [conv(1, 32), relu, pool, conv(32, 64), relu, pool, flat, dense(3136, 1024), relu, dense(1024, 10)]
+    return step
 
 
-PLACES = {"conv_0": 0, "conv_1": 3, "dense_0": 7, "dense_1": 9}
+def optax_loop(p, apply, params, state=None, batches=None):
+    step = jax.jit(optax_step(p, apply), donate_argnums=0)
+    return loop(step, (params, state, p.tx.init(params)), p.batches if batches is None else batches)
 
 
-def linen_cnn(p):
-    from flax import linen as fl
-
-    pool, flat = partial(fl.max_pool, window_shape=(2, 2), strides=(2, 2)), lambda x: x.reshape(len(x), -1)
-    net = fl.Sequential(layers(lambda _, n: fl.Conv(n, (5, 5)), pool, flat, lambda _, n: fl.Dense(n), fl.relu))
-    return optax_loop(p, net.apply, {"params": {f"layers_{i}": p.params[name] for name, i in PLACES.items()}})
+def stateless(p, apply, params):
+    return optax_loop(p, lambda params, state, *inputs: (apply(params, *inputs), state), params)
 
 
-def linen_rnn(p):
-    return optax_loop(p, *linen_lstm(p.params))
+def jax_net(p, library):
+    return optax_loop(p, *getattr(peers, library)(p.model, p.params, p.state, p.batches[0][0]))
 
 
-def haiku_cnn(p):
-    import haiku as hk
-
-    parts = lambda: layers(lambda _, n: hk.Conv2D(n, 5), hk.MaxPool(2, 2, "VALID"), hk.Flatten(), lambda _, n: hk.Linear(n), jax.nn.relu)
-    names = zip(("conv2_d", "conv2_d_1", "linear", "linear_1"), PLACES)
-    params = {theirs: {"w": p.params[ours]["kernel"], "b": p.params[ours]["bias"]} for theirs, ours in names}
-    return optax_loop(p, hk.without_apply_rng(hk.transform(lambda x: hk.Sequential(parts())(x))).apply, params)
+def first_channels(p):
+    return [(x.transpose(0, 3, 1, 2), y) for x, y in p.batches]
 
 
-def nnx_cnn(p):
-    from flax import nnx as fx
-
-    pool, flat = partial(fx.max_pool, window_shape=(2, 2), strides=(2, 2)), lambda x: x.reshape(len(x), -1)
-    conv, dense = partial(fx.Conv, kernel_size=(5, 5), rngs=fx.Rngs(0)), partial(fx.Linear, rngs=fx.Rngs(0))
-    net = fx.Sequential(*layers(conv, pool, flat, dense, fx.relu))
-    for name, i in PLACES.items():
-        net.layers[i].kernel[...], net.layers[i].bias[...] = p.params[name]["kernel"], p.params[name]["bias"]
-    graph, params = fx.split(net)
-    return optax_loop(p, lambda params, x: fx.merge(graph, params)(x), params)
-
-
-def equinox_cnn(p):
-    import equinox as eqx
-    from equinox import nn as en
-
-    conv, dense = partial(en.Conv2d, kernel_size=5, padding=2, key=jax.random.key(0)), partial(en.Linear, key=jax.random.key(0))
-    net = en.Sequential(layers(conv, en.MaxPool2d(2, 2), en.Lambda(jnp.ravel), dense, en.Lambda(jax.nn.relu)))
-    for i, w, b in channel_first(p.params, PLACES, (7, 7, 64)):
-        net = eqx.tree_at(lambda net, i=i: (net[i].weight, net[i].bias), net, (w, b.reshape(net[i].bias.shape)))
-    params, static = eqx.partition(net, eqx.is_array)
-    first = p._replace(batches=[(x.transpose(0, 3, 1, 2), y) for x, y in p.batches])
-    return optax_loop(first, lambda params, x: jax.vmap(eqx.combine(params, static))(x), params)
+def equinox_net(p):
+    return optax_loop(p, *peers.equinox(p.model, p.params, p.state, p.batches[0][0]), first_channels(p))
 
 
 def torch_loop(net, optimizer, batches):
@@ -176,17 +149,14 @@ def torch_loop(net, optimizer, batches):
     return loop(step, None, batches)
 
 
-def torch_cnn(p, layout, compiled=False):
+def torch_net(p, layout, compiled=False):
     import torch
-    from torch import nn as tn
 
     layout = getattr(torch, layout)
-    net = tn.Sequential(*layers(partial(tn.Conv2d, kernel_size=5, padding=2), tn.MaxPool2d(2), tn.Flatten(), tn.Linear, tn.ReLU()))
-    for i, w, b in channel_first(p.params, PLACES, (7, 7, 64)):
-        net[i].weight.data.copy_(torch.tensor(w)), net[i].bias.data.copy_(torch.tensor(b))
-    net.to(memory_format=layout)
-    batches = [(torch.tensor(x.transpose(0, 3, 1, 2)).to(memory_format=layout), torch.tensor(y)) for x, y in p.batches]
-    return torch_loop(torch.compile(net) if compiled else net, torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9), batches)
+    net = peers.torch(p.model, p.params, p.state, p.batches[0][0]).to(memory_format=layout)
+    batches = [(torch.tensor(x).to(memory_format=layout), torch.tensor(y)) for x, y in first_channels(p)]
+    optimizer = torch.optim.SGD(net.parameters(), lr=p.optimizer.lr, momentum=0.9)
+    return torch_loop(torch.compile(net) if compiled else net, optimizer, batches)
 
 
 def torch_rnn(p, packed):
@@ -203,80 +173,93 @@ def torch_char(p, cell):
     return torch_loop(net, torch.optim.SGD(net.parameters(), lr=0.1), [tuple(map(torch.tensor, batch)) for batch in p.batches])
 
 
-def gemm(p):
-    a, b = jnp.ones((2048, 1024)), jnp.ones((1024, 1024))
-    product = core.jit(jnp.matmul)
-    return lambda: jax.block_until_ready([product(a, b) for _ in range(8)])
+def several(call, p):
+    """`MODELS` models in one mapped step, which all start alike and see the same batches: `call(p)` gives `(step, carry)`."""
+    step, carry = call(p)
+    copies = jax.tree.map(lambda leaf: jnp.stack([leaf] * MODELS), carry)
+    mapped = jax.jit(jax.vmap(step, in_axes=(0, None)), donate_argnums=0)
+    if step.__qualname__.startswith("fdl"):
+        mapped = core.jit(jax.vmap(step, in_axes=(0, None)), donate_argnums=0)
+    run = loop(mapped, copies, p.batches)
+    return lambda: run().reshape(-1, MODELS).mean(1)
+
+
+def linen_step(p):
+    apply, params, state = peers.linen(p.model, p.params, p.state, p.batches[0][0])
+    return optax_step(p, apply), (params, state, p.tx.init(params))
+
+
+def side_by_side(make, threads):
+    """Two runs, from two threads or one after the other; the losses of both in turn, so that a step of either counts."""
+
+    def both(p):
+        runs, pool = [make(p), make(p)], ThreadPoolExecutor(threads)
+        return lambda: np.stack([*pool.map(lambda run: run(), runs)], 1).ravel()
+
+    return both
 
 
 FDL = {"fdl, scan": partial(fdl, scan=True), "fdl, step in a Python loop": partial(fdl, scan=False)}
-CNN = {
-    "PyTorch eager, contiguous": partial(torch_cnn, layout="contiguous_format"),
-    "PyTorch eager, channels-last": partial(torch_cnn, layout="channels_last"),
-    "PyTorch compiled, channels-last": partial(torch_cnn, layout="channels_last", compiled=True),
-    "JAX: Flax Linen": linen_cnn,
-    "JAX: Flax NNX": nnx_cnn,
-    "JAX: Haiku": haiku_cnn,
-    "JAX: Equinox": equinox_cnn,
+CNN = FDL | {
+    "PyTorch eager, contiguous": partial(torch_net, layout="contiguous_format"),
+    "PyTorch eager, channels-last": partial(torch_net, layout="channels_last"),
+    "PyTorch compiled, channels-last": partial(torch_net, layout="channels_last", compiled=True),
+    "JAX: Flax Linen": partial(jax_net, library="linen"),
+    "JAX: Flax NNX": partial(jax_net, library="nnx"),
+    "JAX: Haiku": partial(jax_net, library="haiku"),
+    "JAX: Equinox": equinox_net,
 }
-RNN = {
+RNN = FDL | {
     "PyTorch, packed": partial(torch_rnn, packed=True),
     "PyTorch, padded": partial(torch_rnn, packed=False),
-    "JAX: Flax Linen": linen_rnn,
+    "JAX: Flax Linen": lambda p: stateless(p, *linen_lstm(p.params)),
+}
+MAPPED = {
+    "fdl, mapped": partial(several, lambda p: (fdl_step(p), (p.params, p.state, p.optimizer.init(p.params)))),
+    "JAX: Flax Linen, mapped": partial(several, linen_step),
+}
+PAIR = {
+    "fdl, two threads": side_by_side(FDL["fdl, scan"], 2),
+    "fdl, one after the other": side_by_side(FDL["fdl, scan"], 1),
+    "PyTorch, two threads": side_by_side(partial(torch_char, cell="LSTM"), 2),
+    "PyTorch, one after the other": side_by_side(partial(torch_char, cell="LSTM"), 1),
 }
 
 
 def char_rows(cell):
-    peers = {"Flax Linen": chars.linen, "Flax NNX": chars.nnx, "Equinox": chars.equinox} | (
-        {"Haiku": chars.haiku} if cell == "LSTM" else {}
-    )
-    jax_rows = {f"JAX: {name}": lambda p, make=make: optax_loop(p, *make(p.params, cell)) for name, make in peers.items()}
-    return FDL | {"PyTorch": partial(torch_char, cell=cell)} | jax_rows  # Haiku's GRU resets before the product
+    libraries = {"Flax Linen": chars.linen, "Flax NNX": chars.nnx, "Equinox": chars.equinox}
+    libraries |= {"Haiku": chars.haiku} if cell == "LSTM" else {}  # Haiku's GRU resets before the product
+    rows = {f"JAX: {name}": lambda p, make=make: stateless(p, *make(p.params, cell)) for name, make in libraries.items()}
+    return FDL | {"PyTorch": partial(torch_char, cell=cell)} | rows
 
 
-ROWS = {cnn: FDL | CNN, rnn: FDL | RNN, char_lstm: char_rows("LSTM"), char_gru: char_rows("GRU")}
+ROWS = {
+    # problem, rows, fdl's row that is compared
+    "2c2d": (lambda: images(models.deepobs_2c2d(), 128, 28, 1, 8), CNN, "fdl, scan"),
+    "3c3d": (lambda: images(models.deepobs_3c3d(), 128, 32, 3, 4), CNN, "fdl, scan"),
+    "resnet18": (lambda: images(models.resnet(18, 10, "cifar"), 32, 32, 3, 2), CNN, "fdl, scan"),
+    "vmap16": (lambda: images(models.deepobs_2c2d(), 16, 28, 1, 1), MAPPED, "fdl, mapped"),
+    "vowels": (vowels, RNN, "fdl, scan"),
+    "char_lstm": (partial(char, "LSTM"), char_rows("LSTM"), "fdl, scan"),
+    "char_gru": (partial(char, "GRU"), char_rows("GRU"), "fdl, scan"),
+    "pair": (partial(char, "LSTM"), PAIR, "fdl, two threads"),
+}
+Name = Literal["2c2d", "3c3d", "resnet18", "vmap16", "vowels", "char_lstm", "char_gru", "pair"]
 
 
-def measure(epoch, seconds):
-    """Epochs a second, over as many as fit into `seconds`."""
-    time.sleep(0.1)  # lets the threads of the one before fall asleep
-    start, count = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        epoch()
-        count += 1
-    return count / (time.perf_counter() - start)
-
-
-def main(seconds: float = 1.0, rounds: int = 5, only: Literal["cnn", "rnn", "char_lstm", "char_gru", "all"] = "all") -> None:
-    print(f"{len(os.sched_getaffinity(0))} cores, {jax.devices()[0].device_kind}, jax {jax.__version__}")
-    for problem, makers in ROWS.items():
-        if only not in (problem.__name__, "all"):
+def main(only: tuple[Name, ...] = (), seconds: float = 1.0, rounds: int = 5, profile: bool = False) -> None:
+    """Args: only: problems. seconds: of each row and round. rounds: medians of. profile: fdl's step by kind of operation instead."""
+    print(bench.header())
+    for name in only or ROWS:
+        make, rows, ours = ROWS[name]
+        p = make()
+        if profile:
+            carry = jax.tree.map(jnp.asarray, (p.params, p.state, p.optimizer.init(p.params)))
+            batches = tuple(map(np.stack, zip(*p.batches)))
+            bench.profile(name, partial(jax.lax.scan, fdl_step(p)), (carry, batches), len(p.batches), p.flops)
             continue
-        p, first = problem(), None
-        rows = {"matrix product, JAX": (gemm(p), 8, 2 * 2048 * 1024 * 1024)}
-        for name, make in makers.items():
-            try:
-                epoch = make(p)
-                found = epoch()
-            except (ImportError, RuntimeError) as error:  # torch.compile needs a C++ compiler
-                print(f"{name}: skipped ({str(error).splitlines()[0]})")
-                continue
-            first = found if first is None else first
-            if abs(found[0] - first[0]) > 1e-4 or abs(found - first).max() > 1e-2:
-                raise SystemExit(f"{name} trains something else: losses {found}, fdl's are {first}")
-            rows[name] = epoch, len(found), p.flops
-        rates = {name: [] for name in rows}
-        for name, (epoch, steps, _) in [*rows.items()] * rounds:
-            rates[name].append(steps * measure(epoch, seconds))
-        speed = {name: median(rate) * rows[name][2] / 1e9 for name, rate in rates.items()}
-        print(f"\n{problem.__name__ + f', {p.flops / 1e9:.2f} GFLOP a step':32}  steps/s     min - max      GFLOP/s   share")
-        for name, rate in rates.items():
-            share = speed[name] / speed["matrix product, JAX"]
-            print(f"{name:32}{median(rate):9.2f}  {min(rate):8.2f} - {max(rate):<8.2f}{speed[name]:8.1f}{share:9.2f}")
-        for peers in ("PyTorch", "JAX:"):
-            best = max((name for name in rates if name.startswith(peers)), key=speed.get, default=None)
-            if best is not None:
-                print(f"fdl, scan / {best}: {speed['fdl, scan'] / speed[best]:.2f}")
+        flops = p.flops * (MODELS if name == "vmap16" else 1)
+        bench.table(name, bench.agreeing(rows, p), flops, seconds, rounds, ours)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from fdl.core._io import writable_folder, write_bytes
 
 Task = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
 Rate = Annotated[float | None, tyro.conf.arg(metavar="RATE", help_behavior_hint="(default: the optimizer's own)")]
+Schedule = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: a constant rate)")]
 Steps = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the task's own)")]
-Optimizers = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="(default: all six)")]
+Optimizers = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="(default: the six classics)")]
 RunFolder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: a new one under runs/)")]
 Contestants = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: --optimizers)")]
 FinalSeeds = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 10, more for many contestants)")]
@@ -35,6 +36,8 @@ def train(
     task: Task,
     optimizer: str = "adam",
     lr: Rate = None,
+    schedule: Schedule = None,
+    warmup: int = 0,
     steps: Steps = None,
     seed: int = 0,
     folder: RunFolder = None,
@@ -44,21 +47,22 @@ def train(
 
     Args:
         task: a task's name; `fdl tasks` lists them
-        optimizer: sgd, momentum, adagrad, adadelta, rmsprop or adam
-        lr: learning rate
+        optimizer: a name as sgd, momentum or adam, optax.NAME, WRAPPER(NAME) as "lookahead(adam)", or MODULE:NAME
+        lr: learning rate; with a schedule its peak
+        schedule: how the rate goes over the run: cosine, linear, onecycle, ...
+        warmup: steps of a linear warm-up to the rate
         steps: optimizer steps
         seed: decides initial parameters, batches and dropout
         folder: where to save
         data_dir: folder of the data set's files, where the task's data does not come with fdl
     """
-    from fdl import optim, report
+    from fdl import report
     from fdl.train import fit, save
 
-    made = choose("--optimizer", optimizer, optim.named)
     if lr is not None:
         check_positive("--lr", lr, fix="Try --lr 1e-3.")
-    chosen = made() if lr is None else made(lr=lr)
     problem = _task(task, steps, data_dir)
+    chosen = _optimizer(optimizer, lr, schedule, warmup, problem.steps)
     place = writable_folder(folder or _fresh("runs", f"{task}-{optimizer}"), "--folder")
     result = fit(problem, chosen, seed, title=f"{task}, {optimizer}")
     save(result, place, {"task": task, "optimizer": repr(chosen), "seed": seed})
@@ -93,7 +97,7 @@ def compare(
 
     Args:
         task: a task's name; `fdl tasks` lists them
-        optimizers: sgd, momentum, adagrad, adadelta, rmsprop, adam, optax.NAME, or MODULE:NAME
+        optimizers: names as sgd, momentum, adam, optax.NAME, WRAPPER(NAME) as "lookahead(adam)", or MODULE:NAME
         contestants: TOML file with optimizers and their search spaces
         trials: points of each optimizer's search space
         seeds: runs of each trial, to choose one
@@ -187,7 +191,7 @@ def check(
     Args:
         what: optimizers
         names: cases to compare
-        folder: where to write equivalence.md and equivalence.csv
+        folder: where to write equivalence.md, equivalence.csv and costs.md
     """
     from rich.console import Console
     from rich.progress import track
@@ -208,11 +212,38 @@ def check(
     console.print(table)
     if place:
         write_bytes(place / "equivalence.md", tables.markdown(lines, cases).encode())
+        write_bytes(place / "costs.md", tables.costs().encode())
         write_bytes(place / "equivalence.csv", tables.comma_separated(found).encode())
         print(f"written to {place}")
     wrong = [line.case for line in lines if not line.equal]
     print(f"{len(lines) - len(wrong)} of {len(lines)} within tolerance" + (f"; not {', '.join(wrong)}" if wrong else ""))
     sys.exit(1 if wrong else 0)
+
+
+def _optimizer(name: str, lr: float | None, schedule: str | None, warmup: int, steps: int) -> Any:
+    """An optimizer by name at a rate, its own where not given, that goes over the run by a schedule."""
+    from fdl import optim
+    from fdl.compare import space
+    from fdl.compare._contestants import named
+
+    shapes: dict[str, Any] = {
+        n: s for n, s in optim.schedules.named.items() if {"peak", "steps"} <= {f.name for f in dataclasses.fields(s)}
+    }
+    shape = None if schedule is None else choose("--schedule", schedule, shapes)
+    if not 0 <= warmup < steps:
+        raise FdlError("--warmup", str(warmup), f"steps, fewer than the run's {steps}")
+
+    def rate(name: str, default: float) -> Any:
+        peak = default if lr is None else lr
+        after = peak if shape is None else shape(peak=peak, steps=float(steps - warmup))
+        return optim.Warmup(after, float(warmup)) if warmup else after
+
+    if ":" in name and (lr or schedule or warmup):
+        raise FdlError("--optimizer", repr(name), "no --lr, --schedule or --warmup beside it", "Set them where it is made.")
+    made = named(name, "--optimizer", rate)
+    if space.searched(made):
+        raise FdlError("--optimizer", repr(name), "numbers, where it has search spaces", "`fdl compare` searches them.")
+    return made
 
 
 def _task(name: str, steps: int | None, data_dir: Path | None) -> Any:

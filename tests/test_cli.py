@@ -1,5 +1,6 @@
 """The commands, as a person runs them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -53,6 +54,21 @@ def test_train_ends_with_figures_and_files(tmp_path):
     assert set(os.listdir(tmp_path / "r")) == {"curves.png", "params.safetensors", "run.json"}
 
 
+def test_train_takes_any_optimizer_by_name_and_a_schedule(tmp_path):
+    for name, rate in (("lookahead(adam)", "lr=Warmup(after=OneCycle(peak=0.01, steps=15.0"), ("optax.lion", "'learning_rate': Warmup(")):
+        options = ["--optimizer", name, "--lr", "1e-2", "--schedule", "onecycle", "--warmup", "5", "--steps", "20", "--folder", "r"]
+        done = fdl("train", "digits-mlp", *options, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert rate in json.loads((tmp_path / "r" / "run.json").read_text())["optimizer"]
+
+
+def test_compare_takes_wrappers_by_name(tmp_path):
+    options = ["--optimizers", "sgd", "sam(momentum)", "--trials", "2", "--seeds", "1", "--final-seeds", "2", "--steps", "10"]
+    done = fdl("compare", "digits-mlp", *options, "--folder", "s", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "sam(momentum)" in done.stdout
+
+
 def test_a_diverging_run_is_reported_not_hidden(tmp_path):
     done = fdl("train", "digits-mlp", "--optimizer", "sgd", "--lr", "1e38", "--steps", "20", "--folder", "r", folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -64,6 +80,9 @@ BAD = {
     "no command": ([], "compare"),
     "unknown task": (["train", "digit-cnn"], "fdl: task: found 'digit-cnn'; expected one of digits-cnn, digits-mlp, vowels-lstm, "),
     "unknown optimizer": (["train", "digits-cnn", "--optimizer", "adm"], "Did you mean 'adam'?"),
+    "wrapper alone": (["train", "digits-cnn", "--optimizer", "sam"], "As in 'sam(adam)', with quotes in a shell."),
+    "unknown schedule": (["train", "digits-cnn", "--schedule", "cosin"], "Did you mean 'cosine'?"),
+    "warm-up too long": (["train", "digits-cnn", "--warmup", "255"], "fdl: --warmup: found 255; expected steps, fewer than the run's 255."),
     "unknown contestant": (["compare", "digits-cnn", "--optimizers", "adam", "foo"], "--optimizers: found 'foo'"),
     "unknown option": (["train", "digits-cnn", "--wat", "3"], "Unrecognized options: --wat"),
     "negative rate": (["train", "digits-cnn", "--lr", "-0.1"], "fdl: --lr: found -0.1; expected a positive, finite number."),

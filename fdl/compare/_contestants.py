@@ -4,28 +4,23 @@ import functools
 import importlib
 import inspect
 import os
+import re
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from fdl import optim
 from fdl.compare import space
 from fdl.core import FdlError, choose
+from fdl.optim import schedules
 from fdl.train import Trainable
 
-# Four decades each, around the rates that suit networks with standardised inputs.
-classics: dict[str, Any] = {
-    "sgd": optim.SGD(lr=space.log(1e-3, 10)),
-    "momentum": optim.Momentum(lr=space.log(1e-4, 1)),
-    "adagrad": optim.Adagrad(lr=space.log(1e-4, 1)),
-    "adadelta": optim.Adadelta(lr=space.log(1e-2, 100)),
-    "rmsprop": optim.RMSProp(lr=space.log(1e-5, 1e-1)),
-    "adam": optim.Adam(lr=space.log(1e-5, 1e-1)),
-}
-SCHEDULES = {"cosine": optim.Cosine, "linear": optim.Linear}
+SPACES = {"sgd": space.log(1e-3, 10)}  # plain gradient descent wants more than its cautious default
+CLASSICS = ("sgd", "momentum", "adagrad", "adadelta", "rmsprop", "adam")
+WITHIN = {**optim.named, **optim.wrappers, **optim.stages}  # what a file may put together
 
 
 @dataclass(frozen=True)
@@ -60,13 +55,33 @@ def _contestant(given: Any) -> Contestant:
 
 
 def by_name(name: str, where: str = "contestant") -> Any:
-    """A classic; `optax.NAME` with four decades of its `learning_rate`; `MODULE:NAME`, a contestant of the user's own."""
+    """A named optimizer with its learning rate to be searched over four decades, its default in their middle.
+
+    Args:
+        name: of `optim.named`; `WRAPPER(NAME)`, as in `lookahead(adam)`; `optax.NAME`; or `MODULE:NAME`, a contestant of the
+            user's own, with what is searched.
+        where: what an error calls the place.
+    """
+    return named(name, where, lambda optimizer, default: SPACES.get(optimizer) or space.log(default / 100, default * 100))
+
+
+def named(name: str, where: str, rate: Callable[[str, float], Any]) -> Any:
+    """An optimizer by name with its learning rate from `rate(name, default)`; see `by_name`."""
     if ":" in name:
         found = _imported(name)
         return found() if isinstance(found, type) or inspect.isroutine(found) else found
     if name.startswith("optax."):
-        return _make(where, _maker(where, name), {"learning_rate": space.log(1e-5, 1e-1)})
-    return choose(where, name, classics)
+        return _make(where, _maker(where, name), {"learning_rate": rate(name, 1e-3)})
+    if wrapped := re.fullmatch(r"(\w+)\((.+)\)", name):
+        return choose(where, wrapped[1], optim.wrappers)(named(wrapped[2], where, rate))
+    if name in optim.wrappers:
+        raise FdlError(where, repr(name), "an optimizer within it", f"As in '{name}(adam)', with quotes in a shell.")
+    cls = choose(where, name, optim.named)
+    default: Any = next((f.default for f in fields(cls) if f.name == "lr"), None)
+    return cls() if default is None else cls(lr=rate(name, default))
+
+
+classics: dict[str, Any] = {name: by_name(name) for name in CLASSICS}
 
 
 def from_toml(path: str | os.PathLike[str], task: Trainable) -> dict[str, Contestant]:
@@ -81,6 +96,13 @@ def from_toml(path: str | os.PathLike[str], task: Trainable) -> dict[str, Contes
         optimizer = "adam"
         lr = { schedule = "cosine", peak = { log = [1e-4, 0.1] } }  # steps: the task's, where not given
         task = { batch_size = 32, steps = 510 }               # where it differs from the study's
+
+        [contestants."clipped, decayed"]                      # optimizers within others are tables too
+        optimizer = "chain"
+        stages = [
+            { optimizer = "clipbyglobalnorm", limit = 1 },
+            { optimizer = "groups", groups = { bias = { optimizer = "sgd" } }, rest = { optimizer = "adam" } },
+        ]
 
     Args:
         path: of the file.
@@ -121,15 +143,18 @@ def _maker(where: str, name: str) -> Any:
 
         factories = {n: f for n, f in vars(optax).items() if inspect.isfunction(f) and "learning_rate" in inspect.signature(f).parameters}
         return choose(where, name.removeprefix("optax."), factories)
-    return choose(where, name, optim.named)
+    return choose(where, name, WITHIN)
 
 
 def _make(where: str, maker: Any, values: dict[str, Any]) -> Any:
     """`maker(**values)`: an optimizer's class, or a function that returns optax's."""
-    known = {f.name for f in fields(maker)} if is_dataclass(maker) else set(inspect.signature(maker).parameters)
+    known = [f.name for f in fields(maker)] if is_dataclass(maker) else inspect.signature(maker).parameters
     for name in values:
         choose(where, name, dict.fromkeys(known))
     if is_dataclass(maker):
+        lacking = [f.name for f in fields(maker) if f.default is MISSING and f.name not in values]
+        if lacking:
+            raise FdlError(where, "no " + ", no ".join(lacking), f"{lacking[0]} = ...")
         return maker(**values)  # type: ignore[operator]
     options = {name: value for name, value in values.items() if isinstance(value, (bool, str))}
     numbers = {name: value for name, value in values.items() if name not in options}
@@ -137,7 +162,10 @@ def _make(where: str, maker: Any, values: dict[str, Any]) -> Any:
 
 
 def _value(where: str, value: Any, steps: int) -> Any:
-    """A number, an option, a distribution or a schedule."""
+    """A number, an option, a distribution, a schedule, an optimizer, or several of these."""
+    of = lambda name, part: _value(f"{where}.{name}", part, steps)
+    if isinstance(value, list):
+        return tuple(of(i, part) for i, part in enumerate(value))
     if not isinstance(value, dict):
         return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
     match list(value.items()):
@@ -146,9 +174,15 @@ def _value(where: str, value: Any, steps: int) -> Any:
         case [("choice", list(options))]:
             return space.choice(*(_value(where, option, steps) for option in options))
         case _ if "schedule" in value:
-            kind = choose(f"{where}, schedule", value["schedule"], SCHEDULES)
-            return _make(where, kind, {"steps": steps} | {k: _value(f"{where}.{k}", v, steps) for k, v in value.items() if k != "schedule"})
-    raise FdlError(where, str(value), "{ log = [low, high] }, { uniform = [low, high] }, { choice = [...] } or { schedule = ... }")
+            kind = choose(f"{where}, schedule", value["schedule"], schedules.named)
+            given = {name: of(name, part) for name, part in value.items() if name != "schedule"}
+            return _make(where, kind, ({"steps": steps} if "steps" in {f.name for f in fields(kind)} else {}) | given)
+        case _ if "optimizer" in value:
+            return _make(where, _maker(where, value["optimizer"]), {n: of(n, part) for n, part in value.items() if n != "optimizer"})
+        case parts if parts and all(isinstance(part, dict) and "optimizer" in part for _, part in parts):
+            return {name: of(name, part) for name, part in parts}
+    known = "{ log = [low, high] }, { uniform = [low, high] }, { choice = [...] }, { schedule = ... } or { optimizer = ... }"
+    raise FdlError(where, str(value), known)
 
 
 def _imported(name: str) -> Any:

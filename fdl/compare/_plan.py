@@ -1,6 +1,7 @@
 """What a study will do: every run of it, before the first is compiled."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -66,7 +67,9 @@ class Plan:
             raise FdlError("halving", repr(self.halving), "a whole number, at least 2")
         if not self.contestants:
             raise FdlError("contestants", "none", "at least one optimizer")
-        budgets = {name: t.steps * t.batch_size * self.gradients(name) for name, t in self.tasks.items()}
+        _ = self.tasks
+        given = {name: contestant.task or self.task for name, contestant in self.contestants.items()}
+        budgets = {name: task.steps * task.batch_size for name, task in given.items()}
         if len(set(budgets.values())) > 1:
             found = ", ".join(f"{name} {count:,}" for name, count in budgets.items())
             raise FdlError("contestants", f"unequal gradient evaluations a run ({found} examples)", "equal budgets", "Change their steps.")
@@ -80,7 +83,7 @@ class Plan:
 
     @cached_property
     def tasks(self) -> dict[str, Trainable]:
-        """What each contestant trains: with `k` gradients a step it has a `k`-th of the steps."""
+        """What each contestant trains: with `k` gradients a step it has a `k`-th of the steps, a few less at most."""
         return {name: self._task(name) for name in self.contestants}
 
     def _task(self, name: str) -> Trainable:
@@ -90,16 +93,10 @@ class Plan:
                 raise FdlError(
                     f"contestant {name}, its task's {what}", repr(getattr(task, what)), f"the study's, {getattr(self.task, what)!r}"
                 )
-        if k == 1:
-            return task
-        if task.evaluate_every % k:
-            raise FdlError(
-                f"task {task.name}, evaluate_every", str(task.evaluate_every), f"a multiple of {k}, the gradients that {name} takes a step"
-            )
-        return replace(task, steps=task.steps // k, evaluate_every=task.evaluate_every // k)  # type: ignore[type-var]
+        return task if k == 1 else _shortened(task, k)
 
-    def gradients(self, name: str) -> int:
-        """How many gradients the contestant's optimizer takes a step; 1 where it does not say."""
+    def gradients(self, name: str) -> float:
+        """How many gradients the contestant's optimizer takes a step, on average; 1 where it does not say."""
         return getattr(self.contestants[name].optimizer, "gradients_per_step", 1)
 
     def tune(self) -> list[Job]:
@@ -148,6 +145,17 @@ class Plan:
             "halving": self.halving,
         }
         return json.loads(json.dumps(card))
+
+
+def _shortened(task: Trainable, k: float) -> Trainable:
+    """A task with a `k`-th of the steps, down to the next number that can be measured about as often as the task is."""
+    wanted = max(task.evaluate_every / k, 1)
+    for steps in range(math.floor(task.steps / k + 1e-9), 0, -1):
+        near = [n for n in range(1, math.ceil(2 * wanted)) if steps % n == 0 and n > wanted / 2]
+        if near:
+            every = min(near, key=lambda n: abs(math.log(n / wanted)))
+            return replace(task, steps=steps, evaluate_every=every)  # type: ignore[type-var]
+    raise FdlError(f"task {task.name}, steps", str(task.steps), f"{math.ceil(k)} at least, the gradients of one step")
 
 
 def _task_card(task: Trainable) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from fdl.core import FdlError, check_positive
+from fdl.optim._optax import Fixed, Optax
 
 Sampler = Literal["auto", "grid", "sobol", "halton"]
 
@@ -83,11 +84,21 @@ def hyperparameters(optimizer: Any) -> dict[str, Any]:
     """An optimizer's hyperparameters by name: numbers and distributions, parts of schedules (`lr.peak`), options as text."""
     leaves = jax.tree_util.tree_flatten_with_path(optimizer, is_leaf=is_distribution)[0]
     found = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
-    for field in dataclasses.fields(optimizer) if dataclasses.is_dataclass(optimizer) else ():
-        value = getattr(optimizer, field.name)
-        if field.name not in found and (field.metadata.get("static") or dataclasses.is_dataclass(value)):
-            found[field.name] = value if is_distribution(value) else _text(value)
+    for name, value in _options(optimizer):
+        found.setdefault(name, value if is_distribution(value) else _text(value))
     return found
+
+
+def _options(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """What is no number: flags, and the kinds of schedules and optimizers within, by name."""
+    marks = {f.name for f in dataclasses.fields(node) if f.metadata.get("static")} if dataclasses.is_dataclass(node) else set()
+    within = node.hyperparameters if isinstance(node, Optax) else {} if isinstance(node, Choice) else _parts(node)
+    for name, value in within.items():
+        kind = dataclasses.is_dataclass(value) and not isinstance(value, type) and not is_distribution(value)
+        if name in marks or kind:
+            yield f"{prefix}{name}", value
+        if name not in marks and (kind or isinstance(value, (tuple, dict))):
+            yield from _options(value, f"{prefix}{name}.")
 
 
 def searched(optimizer: Any) -> list[Distribution | Choice]:
@@ -122,12 +133,25 @@ def trials(optimizer: Any, count: int, sampler: Sampler = "auto", seed: int = 0)
 
 def defaults(optimizer: Any) -> Any | None:
     """The optimizer with its own default wherever something is searched; `None` where there is none or nothing is searched."""
-    if not dataclasses.is_dataclass(optimizer) or isinstance(optimizer, type):
+    if not searched(optimizer):
         return None
-    fields = [f for f in dataclasses.fields(optimizer) if searched(getattr(optimizer, f.name))]
-    if not fields or any(f.default is dataclasses.MISSING for f in fields):
+    try:
+        return _default(optimizer)
+    except LookupError:
         return None
-    return dataclasses.replace(optimizer, **{f.name: f.default for f in fields})
+
+
+def _default(node: Any) -> Any:
+    """`node` with defaults of the fields in which something is searched; of those without one, of the fields within."""
+    if not searched(node):
+        return node
+    if isinstance(node, (tuple, dict)):
+        return _rebuilt(node, {name: _default(part) for name, part in _parts(node).items()})
+    if is_distribution(node):
+        raise LookupError(node)
+    own = {f.name: f.default for f in dataclasses.fields(node) if f.default is not dataclasses.MISSING}
+    wanted = {name: part for name, part in _parts(node).items() if searched(part)}
+    return dataclasses.replace(node, **{name: own[name] if name in own else _default(part) for name, part in wanted.items()})
 
 
 def _grid(space: Sequence[Distribution | Choice], count: int) -> Iterable[tuple[float, ...]]:
@@ -164,16 +188,23 @@ def _fill(node: Any, quantiles: Iterator[float]) -> Any:
         return Choice(tuple(parts.values())).ppf(u)
     if isinstance(node, Distribution):
         return node.ppf(u)
+    return _rebuilt(node, parts) if any(True for _ in _distributions(node)) else node
+
+
+def _rebuilt(node: Any, parts: dict[Any, Any]) -> Any:
+    """A node of this kind with other parts."""
     if isinstance(node, dict):
         return parts
-    return dataclasses.replace(node, **parts) if any(True for _ in _distributions(node)) else node
+    return tuple(parts.values()) if isinstance(node, tuple) else dataclasses.replace(node, **parts)
 
 
 def _parts(node: Any) -> dict[Any, Any]:
     if isinstance(node, Choice):
         return dict(enumerate(node.options))
     if isinstance(node, dict):
-        return node
+        return dict(node)
+    if isinstance(node, tuple):
+        return dict(enumerate(node))
     if dataclasses.is_dataclass(node) and not isinstance(node, (Distribution, type)):
         return {f.name: getattr(node, f.name) for f in dataclasses.fields(node) if f.init}
     return {}
@@ -181,5 +212,5 @@ def _parts(node: Any) -> dict[Any, Any]:
 
 def _text(value: Any) -> str:
     if dataclasses.is_dataclass(value):
-        return type(value).__name__
+        return value.name if isinstance(value, Fixed) else type(value).__name__
     return f"{value:g}" if isinstance(value, float) else str(getattr(value, "__name__", value))

@@ -7,6 +7,7 @@ from fdl.core._errors import check_positive as check_positive
 from fdl.core._errors import choose as choose
 from fdl.core._keys import fold as fold
 from fdl.core._paths import group as group
+from fdl.core._paths import matches as matches
 from fdl.core._paths import matching as matching
 from fdl.core._paths import select as select
 from fdl.core._scope import Call as Call

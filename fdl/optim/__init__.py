@@ -8,6 +8,7 @@ from fdl.optim._base import evaluation_params as evaluation_params
 from fdl.optim._base import optimizer as optimizer
 from fdl.optim._base import static as static
 from fdl.optim._base import step as step
+from fdl.optim._optax import as_optax as as_optax
 from fdl.optim._optax import as_pytree as as_pytree
 from fdl.optim._optax import from_optax as from_optax
 from fdl.optim._optax import state_from_optax as state_from_optax
@@ -43,8 +44,13 @@ from fdl.optim.clipping import ClipByGlobalNorm as ClipByGlobalNorm
 from fdl.optim.clipping import ClipByNorm as ClipByNorm
 from fdl.optim.clipping import ClipByRMS as ClipByRMS
 from fdl.optim.clipping import ClipByValue as ClipByValue
+from fdl.optim.cocob import COCOB as COCOB
+from fdl.optim.dadapt import DAdaptAdam as DAdaptAdam
+from fdl.optim.dadapt import DAdaptSGD as DAdaptSGD
 from fdl.optim.decay import CoupledDecay as CoupledDecay
 from fdl.optim.decay import DecoupledDecay as DecoupledDecay
+from fdl.optim.dog import DoG as DoG
+from fdl.optim.dog import DoWG as DoWG
 from fdl.optim.finite import IfFinite as IfFinite
 from fdl.optim.groups import Frozen as Frozen
 from fdl.optim.groups import Groups as Groups
@@ -55,14 +61,21 @@ from fdl.optim.lion import Lion as Lion
 from fdl.optim.lookahead import Lookahead as Lookahead
 from fdl.optim.mars import MARS as MARS
 from fdl.optim.momentum import Momentum as Momentum
+from fdl.optim.momo import MoMo as MoMo
+from fdl.optim.momo import MoMoAdam as MoMoAdam
+from fdl.optim.muon import Muon as Muon
 from fdl.optim.nadam import NAdam as NAdam
 from fdl.optim.nadam import NAdamW as NAdamW
 from fdl.optim.noise import Noise as Noise
 from fdl.optim.novograd import NovoGrad as NovoGrad
+from fdl.optim.polyak import Polyak as Polyak
+from fdl.optim.prodigy import Prodigy as Prodigy
 from fdl.optim.radam import RAdam as RAdam
 from fdl.optim.rmsprop import RMSProp as RMSProp
 from fdl.optim.rprop import Rprop as Rprop
 from fdl.optim.sam import SAM as SAM
+from fdl.optim.schedule_free import ScheduleFreeAdamW as ScheduleFreeAdamW
+from fdl.optim.schedule_free import ScheduleFreeSGD as ScheduleFreeSGD
 from fdl.optim.schedules import Constant as Constant
 from fdl.optim.schedules import Cosine as Cosine
 from fdl.optim.schedules import Exponential as Exponential
@@ -82,36 +95,23 @@ from fdl.optim.sm3 import SM3 as SM3
 from fdl.optim.yogi import Yogi as Yogi
 
 _RULES = (
-    SGD,
-    Momentum,
-    Adagrad,
-    Adadelta,
-    RMSProp,
-    Adam,
-    AdamW,
-    Adamax,
-    NAdam,
-    NAdamW,
-    AMSGrad,
-    RAdam,
-    AdaBelief,
-    Yogi,
-    AdaBound,
-    LaProp,
-    Adan,
-    ADOPT,
-    AdEMAMix,
-    Lion,
-    Signum,
-    Rprop,
-    ASGD,
-    LARS,
-    LAMB,
-    NovoGrad,
-    SM3,
-    Adafactor,
-    CAME,
-    MARS,
-)
+    SGD, Momentum, ASGD, Adagrad, Adadelta, RMSProp, Rprop,
+    Adam, AdamW, Adamax, NAdam, NAdamW, AMSGrad, RAdam, AdaBelief, Yogi, AdaBound, LaProp, Adan, ADOPT, AdEMAMix, Lion, Signum, MARS,
+    LARS, LAMB, NovoGrad, SM3, Adafactor, CAME,
+    Muon,
+    DAdaptSGD, DAdaptAdam, Prodigy, DoG, DoWG, Polyak, MoMo, MoMoAdam, ScheduleFreeSGD, ScheduleFreeAdamW,
+)  # fmt: skip
 named = {cls.__name__.lower(): cls for cls in _RULES}
-"""The optimizers by the names that commands take."""
+"""The optimizers by the names that commands take, which give them a learning rate."""
+
+wrappers = {cls.__name__.lower(): cls for cls in (Accumulate, Averaged, IfFinite, Lookahead, SAM)}
+"""What stands around an optimizer, by name: `lookahead(adam)`."""
+
+stages = {
+    cls.__name__.lower(): cls
+    for cls in (
+        Centralise, Chain, ClipAdaptively, ClipByGlobalNorm, ClipByNorm, ClipByRMS, ClipByValue, CoupledDecay, DecoupledDecay, Frozen,
+        Groups, Noise,
+    )
+}  # fmt: skip
+"""What optimizers are put together from, by the names that files of contestants take."""

@@ -103,6 +103,23 @@ def as_pytree(optimizer: Any) -> Any:
     return Fixed(optimizer) if opaque else optimizer
 
 
+def as_optax(optimizer: Any) -> Any:
+    """An optimizer of fdl as a `GradientTransformationExtraArgs`, to which `optax.chain` hands on what it is told of the loss.
+
+    One that needs no more than gradients stands in optax as it is. This one takes `value=`, and as `objective=`, `value_fn=` or
+    `obj_fn=` the batch's loss as a function of the parameters: SAM, Polyak's step.
+    """
+    import optax
+
+    def update(
+        updates: Tree, state: Tree, params: Tree | None = None, *, value: Any = None, grad: Any = None, objective: Any = None,
+        value_fn: Any = None, obj_fn: Any = None, **others: Any,
+    ) -> tuple[Tree, Tree]:  # fmt: skip
+        return call_update(optimizer, updates, state, params, value=value, objective=objective or value_fn or obj_fn, gradient=grad)
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)
+
+
 def to_optax(optimizer: Any) -> Any:
     """The optax transformation that follows the same rule with the same numbers.
 

@@ -157,7 +157,9 @@ class Treewise(Optimizer):
             needed(self, "params", params)
         like = grads if params is None else params
         wide = _common(like)
-        now, t = _cast(self.at(state["step"]), jnp.zeros((), wide)), state["step"] + 1
+        # Behind the barrier constants are not folded into each other: they give the bits that traced values give.
+        now = jax.lax.optimization_barrier(_cast(self.at(state["step"]), jnp.zeros((), wide)))
+        t = state["step"] + 1
         rest = {name: part for name, part in state.items() if name != "step"}
         loss = None if objective is None else lambda p: objective(_as(p, like)).astype(wide)
         value = None if value is None else jnp.asarray(value).astype(wide)

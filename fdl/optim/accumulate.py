@@ -16,7 +16,7 @@ class Accumulate(Wrapper):
 
     In between nothing moves. Equals one step on the $k$ batches together, where these are of one size, and
     `optax.MultiSteps`. Means are in float32 at least. Schedules of the inner optimizer count its own steps. State: `mean`
-    like the parameters, the mean loss `value`, and `filled`, of how many batches they are.
+    like the parameters, the mean `loss`, and `filled`, of how many batches they are.
 
     Args:
         inner: moves by gradients and losses alone: the $k$ batches' loss function is not to be had.
@@ -36,20 +36,19 @@ class Accumulate(Wrapper):
 
     def start(self, params):
         mean = jax.tree.map(lambda p: jnp.zeros_like(p, _wide(p)), params)
-        return {"mean": mean, "value": jnp.zeros((), _common(params)), "filled": jnp.zeros((), jnp.int32)}
+        return {"mean": mean, "loss": jnp.zeros((), _common(params)), "filled": jnp.zeros((), jnp.int32)}
 
     def update(self, grads, state, params=None, *, value=None, objective=None):
         i = state["filled"] + 1
         full = i >= whole(self.at(state["step"]).every)
-        fold = lambda mean, new: jnp.where(i == 1, new.astype(mean.dtype), mean + (new.astype(mean.dtype) - mean) / i.astype(mean.dtype))
-        mean, loss, told = jax.tree.map(fold, state["mean"], grads), state["value"], None
+        fold = lambda mean, new: mean + (new.astype(mean.dtype) - mean) / i.astype(mean.dtype)
+        mean, loss, told = jax.tree.map(fold, state["mean"], grads), state["loss"], None
         if value is not None:
-            value = jnp.asarray(value)
-            loss = fold(loss, value)
-            told = loss.astype(value.dtype)
+            loss = fold(loss, jnp.asarray(value))
+            told = loss.astype(jnp.asarray(value).dtype)
         updates, inner = self.update_if(full, cast(mean, grads), state["inner"], params, told, None)
-        new = {"mean": mean, "value": loss, "filled": jnp.where(full, 0, i)}  # a full mean stays until the next begins
-        return updates, {"inner": inner, "step": state["step"] + 1, **new}
+        rest = {"mean": mean, "loss": loss, "filled": i}
+        return updates, {"inner": inner, "step": state["step"] + 1, **jax.tree.map(lambda x: jnp.where(full, 0, x), rest)}
 
     def in_optax(self, optax):
         inner = in_optax(self.inner, optax)
@@ -60,7 +59,7 @@ class Accumulate(Wrapper):
     def state_to_optax(self, theirs, ours):
         return theirs._replace(
             mini_step=ours["filled"], gradient_step=ours["step"] // whole(self.every),
-            acc_grads=fit(jax.tree.map(lambda m: jnp.where(ours["filled"] == 0, 0, m), ours["mean"]), theirs.acc_grads),
+            acc_grads=fit(ours["mean"], theirs.acc_grads),
             inner_opt_state=fill_theirs(self.inner, theirs.inner_opt_state, ours["inner"]),
         )  # fmt: skip
 

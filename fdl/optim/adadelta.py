@@ -29,9 +29,9 @@ class Adadelta(Leafwise):
 
     def rule(self, t, g, p, E, D):
         E = self.rho * E + (1 - self.rho) * g**2
-        d = safe_sqrt((D + self.eps) / (E + self.eps)) * g
-        D = self.rho * D + (1 - self.rho) * d**2
-        return -self.lr * d, E, D
+        ratio = (D + self.eps) / (E + self.eps)  # of the squares: D needs no root
+        D = self.rho * D + (1 - self.rho) * ratio * g**2
+        return -self.lr * safe_sqrt(ratio) * g, E, D
 
     def in_optax(self, optax):
         return optax.adadelta(self.lr, self.rho, self.eps)

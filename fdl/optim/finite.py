@@ -46,7 +46,7 @@ class IfFinite(Wrapper):
     def state_from_optax(self, ours, theirs, step):
         return ours | {
             "inner": fill_ours(self.inner, ours["inner"], theirs.inner_state, step),
-            "step": jnp.asarray(step),
+            "step": jnp.asarray(step, jnp.int32),
             "consecutive": theirs.notfinite_count,
             "total": theirs.total_notfinite,
         }

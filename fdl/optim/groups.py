@@ -51,6 +51,9 @@ class Groups(Optimizer):
         object.__setattr__(self, "groups", OrderedDict((pattern, as_pytree(own)) for pattern, own in self.groups.items()))
         object.__setattr__(self, "rest", as_pytree(self.rest))
 
+    def __hash__(self):
+        return hash((*self.groups.items(), self.rest))
+
     @property
     def _optimizers(self) -> tuple[Any, ...]:
         return *self.groups.values(), self.rest

@@ -61,4 +61,4 @@ class SAM(Wrapper):
         return theirs._replace(opt_state=fill_theirs(self.inner, theirs.opt_state, ours["inner"]))
 
     def state_from_optax(self, ours, theirs, step):
-        return ours | {"inner": fill_ours(self.inner, ours["inner"], theirs.opt_state, step), "step": jnp.asarray(step)}
+        return ours | {"inner": fill_ours(self.inner, ours["inner"], theirs.opt_state, step), "step": jnp.asarray(step, jnp.int32)}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 
+from fdl import optim
 from fdl.testing._cases import Case
 from fdl.testing.equivalence import STEPS, TOLERANCE, Comparison
 
@@ -73,6 +74,19 @@ def markdown(table: Sequence[Line], cases: dict[str, Case]) -> str:
     named = dict.fromkeys(line.case for line in table)
     settings = [f"- {name}: `{cases[name].ours!r}`" for name in named]
     return "\n".join([f"Device and versions: {device()}.", "", *rows, "", "Settings:", "", *settings, ""])
+
+
+def costs() -> str:
+    """What a step of each optimizer costs, at its defaults: gradients, and bytes of state a parameter of a float32 matrix and bias."""
+    params = {"kernel": jax.ShapeDtypeStruct((512, 256), "float32"), "bias": jax.ShapeDtypeStruct((256,), "float32")}
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    rows = []
+    for name, cls in sorted(optim.named.items()):
+        optimizer = cls()
+        state = jax.tree.leaves(jax.eval_shape(optimizer.init, params))
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in state) / count
+        rows.append(f"| `{cls.__name__}` | `{name}` | {size:.1f} | {optimizer.gradients_per_step:g} |")
+    return "\n".join(["| optimizer | name in commands | bytes of state a parameter | gradients a step |", "|---|---|---|---|", *rows, ""])
 
 
 def comma_separated(comparisons: Sequence[Comparison]) -> str:

@@ -124,9 +124,9 @@ def one_step(case: Case, dtype: str, ours: Any = None) -> dict[str, float]:
 
 
 def _slots(state: Any) -> dict[str, Any]:
-    """A state's arrays by their paths, but for the steps, which optax does not always count."""
+    """A state's arrays by their paths, but for what optax does not keep everywhere: steps, and the mean loss of accumulated batches."""
     named = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(state)}
-    return {name: leaf for name, leaf in named.items() if not name.endswith("['step']")}
+    return {name: leaf for name, leaf in named.items() if not name.endswith(("['step']", "['loss']"))}
 
 
 @functools.cache

@@ -32,15 +32,16 @@ SWAPS = {
     ast.LtE: ast.Gt,
 }
 CALLS = {"maximum": "minimum", "minimum": "maximum", "sign": "abs", "abs": "sign", "safe_sqrt": "abs", "sqrt": "abs", "square": "abs"}
-ELSEWHERE = {"in_optax", "name", "__post_init__", "gradients_per_step"}
+ELSEWHERE = {"in_optax", "name", "parts", "state_to_optax", "__init__", "__hash__", "__post_init__", "gradients_per_step"}
 """Methods that hold no mathematics of the rule."""
 
 
-def mutants(source, names):
-    """(line, what was changed, source) for each change; `names` are hyperparameters that replace each other."""
+def mutants(source, name, names):
+    """(line, what was changed, source) for each change of a class and its file's functions; `names` are hyperparameters."""
     tree = ast.parse(source)
     skip = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) and f.name in ELSEWHERE for n in ast.walk(f)}
-    bodies = [n for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for s in f.body for n in ast.walk(s)]
+    own = [part for part in tree.body if not isinstance(part, ast.ClassDef) or part.name == name]
+    bodies = [n for part in own for f in ast.walk(part) if isinstance(f, ast.FunctionDef) for s in f.body for n in ast.walk(s)]
     for node in dict.fromkeys(bodies):
         if id(node) in skip:
             continue
@@ -106,8 +107,8 @@ def killed(case, make):
                 and equivalence.open_loop(case, "float64", ours) > equivalence.tolerance(case, "NumPy", "float64")
             ):
                 return True
-        compared = case.forced and (case.optax is not None or case.reference is not None)
-        if not case.free or (compared and type(case.ours).evaluation_params is optim.Optimizer.evaluation_params):
+        measured_elsewhere = type(case.ours).evaluation_params is not optim.Optimizer.evaluation_params
+        if not case.free or (case.forced and (case.optax is not None or case.reference is not None) and not measured_elsewhere):
             return False
         return any(
             equivalence.free_run(case, run, ours) > equivalence.tolerance(case, name, "float64")
@@ -118,27 +119,36 @@ def killed(case, make):
 
 
 def rebuilt(source, cls, ours):
-    """The optimizer, of the class that this source defines."""
+    """The optimizer with what is of this class in it of the class that this source defines."""
     namespace = {"__name__": cls.__module__}
     exec(compile(source, cls.__module__, "exec"), namespace)
-    return namespace[cls.__name__](**{name: getattr(ours, name) for name in cls.__dataclass_fields__})
+    remade = lambda node: namespace[cls.__name__](**{name: getattr(node, name) for name in cls.__dataclass_fields__})
+    of = lambda node: type(node) is cls
+    return jax.tree.map(lambda node: remade(node) if of(node) else node, ours, is_leaf=of)
+
+
+def within(optimizer):
+    """The optimizer, and those that it is made of."""
+    yield optimizer
+    for stage in getattr(optimizer, "stages", ()):
+        yield from within(stage)
 
 
 def main(only):
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     totals = [0, 0]
-    classes = dict.fromkeys(type(case.ours) for case in CASES.values())
+    classes = dict.fromkeys(type(part) for case in CASES.values() for part in within(case.ours))
     for cls in classes:
         path = Path(sys.modules[cls.__module__].__file__)
         if only and path.stem not in only:
             continue
-        cases = [case for case in CASES.values() if type(case.ours) is cls]
+        cases = [case for case in CASES.values() if any(type(part) is cls for part in within(case.ours))]
         names = [f for f in cls.__dataclass_fields__ if f != "lr" and not cls.__dataclass_fields__[f].metadata.get("static")]
         found, survivors = 0, []
         if any(killed(case, partial(rebuilt, path.read_text(), cls)) for case in cases):
             print(f"{cls.__name__}: the rule as it stands deviates")
             continue
-        for line, what, source in mutants(path.read_text(), names):
+        for line, what, source in mutants(path.read_text(), cls.__name__, names):
             if any(killed(case, partial(rebuilt, source, cls)) for case in cases):
                 found += 1
             else:

@@ -101,14 +101,15 @@ CASES = [
     Case("clip-by-norm", Chain(optim.ClipByNorm(0.02), HEAVY_BALL), reference=leafwise(clip_by_norm), shape="tree", rates=(0.5, 0.1)),
     Case("clip-by-global-norm", Chain(optim.ClipByGlobalNorm(0.05), HEAVY_BALL), shape="tree", rates=(0.5, 0.1)),
     Case("clip-adaptively", Chain(optim.ClipAdaptively(0.002, 0.01), HEAVY_BALL), shape="tree", rates=None, smooth=_ABOVE_EPS),
+    Case("clip-adaptively-small", Chain(optim.ClipAdaptively(0.002, 1.5), HEAVY_BALL), shape="tree", rates=None, smooth=_ABOVE_EPS),
     Case("coupled-decay", Chain(optim.CoupledDecay(0.1), HEAVY_BALL), still=False, rates=_RATES),
+    Case("coupled-decay-of-some", Chain(optim.CoupledDecay(0.1, "bias"), HEAVY_BALL), shape="tree", still=False, rates=None),
     Case("coupled-decay-of-adam", Chain(optim.CoupledDecay(0.1), Adam(0.01)), still=False),
     Case("decoupled-decay", Chain(Adam(0.01), optim.DecoupledDecay(0.01, 0.1)), still=False),
     Case("centralise", Chain(optim.Centralise(), HEAVY_BALL), reference=leafwise(centralise), shape="tree", rates=None),
     Case("centralise-optax", Chain(optim.Centralise(units_first=True), HEAVY_BALL), shape="tree", rates=None),
-    # Not forced: optax's state lacks the mean of the losses.
-    Case("accumulate", optim.Accumulate(HEAVY_BALL, 3.0), forced=False, reference=leafwise(accumulate), rates=_RATES),
-    Case("accumulate-adam", optim.Accumulate(Adam(0.01), 2.0), forced=False),
+    Case("accumulate", optim.Accumulate(HEAVY_BALL, 3.0), reference=leafwise(accumulate), rates=_RATES),
+    Case("accumulate-adam", optim.Accumulate(Adam(0.01), 2.0)),
     # The average acts on what is measured alone: tests/optim/test_optim_wrappers.py differentiates by its decay.
     Case("averaged", optim.Averaged(HEAVY_BALL, 0.9), idle=("decay",), reference=leafwise(averaged), rates=_RATES),
     Case("averaged-biased", optim.Averaged(HEAVY_BALL, 0.9, debias=False), idle=("decay",), reference=leafwise(averaged), rates=_RATES),
@@ -117,4 +118,11 @@ CASES = [
     Case("lookahead-reset", optim.Lookahead(HEAVY_BALL, 3.0, 0.4, reset=True), reference=leafwise(lookahead), rates=_RATES),
     Case("sam", optim.SAM(HEAVY_BALL, 0.1), shape="tree", forced=False, idle=("eta",), rates=None),
     Case("asam", optim.SAM(HEAVY_BALL, 0.5, 0.02, adaptive=True), reference=asam, shape="tree", forced=False, rates=None),
+    Case("groups", optim.Groups({"bias": optim.SGD(0.05)}, rest=HEAVY_BALL), shape="tree", rates=None),
+    Case(
+        "groups-of-chains",
+        optim.Groups({"bias": Adam(0.01)}, rest=Chain(optim.ClipByGlobalNorm(0.2), HEAVY_BALL)),
+        shape="tree",
+        rates=None,
+    ),
 ]
