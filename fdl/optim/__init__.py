@@ -104,7 +104,7 @@ _RULES = (
 named = {cls.__name__.lower(): cls for cls in _RULES}
 """The optimizers by the names that commands take, which give them a learning rate."""
 
-wrappers = {cls.__name__.lower(): cls for cls in (Accumulate, Averaged, IfFinite, Lookahead, SAM)}
+wrappers = {cls.__name__.lower(): cls for cls in (Accumulate, Averaged, Cautious, IfFinite, Lookahead, SAM)}
 """What stands around an optimizer, by name: `lookahead(adam)`."""
 
 stages = {

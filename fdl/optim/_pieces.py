@@ -1,4 +1,4 @@
-"""What rules share: corrections of means, norms of arrays, and who is scaled by them."""
+"""What rules share: corrections of means, and arrays scaled as a whole."""
 
 import dataclasses
 
@@ -27,17 +27,12 @@ class Layerwise(Decayed):
         return step
 
 
-def norm(x):
-    """Euclidean, of all entries, with derivative 0 at 0."""
-    return safe_sqrt((x**2).sum())
-
-
 def rms(x):
     """The root of the mean square of all entries."""
     return safe_sqrt((x**2).mean())
 
 
-def ratio(above, below, where=True):
+def trust_ratio(above, below, where=True):
     """`above / below`; 1 where either is 0, so that arrays of zeros move, too."""
     proper = (above > 0) & (below > 0) & where
     return jnp.where(proper, above / jnp.where(proper, below, 1), 1)

@@ -168,8 +168,9 @@ class Treewise(Optimizer):
 
 
 def selected(tree: Tree, patterns: str | tuple[str, ...], where: str = "decay_only") -> list[bool]:
-    """For each leaf whether one of the patterns fits its path; `"*"` fits all, of an empty tree too."""
-    return [True] * len(jax.tree.leaves(tree)) if patterns == "*" else jax.tree.leaves(core.select(tree, patterns, where))
+    """For each leaf whether one of the patterns fits its path; `"*"` fits all. Of an empty tree no pattern must fit a leaf."""
+    count = len(jax.tree.leaves(tree))
+    return [True] * count if patterns == "*" or not count else jax.tree.leaves(core.select(tree, patterns, where))
 
 
 def _common(params: Tree) -> Any:

@@ -1,7 +1,8 @@
 from fdl import core
 from fdl.optim._base import Hyperparameter, needed, optimizer, static
-from fdl.optim._pieces import Layerwise, debias, norm, ratio
+from fdl.optim._pieces import Layerwise, debias, trust_ratio
 from fdl.optim._rule import safe_sqrt
+from fdl.optim._tree import norm
 from fdl.optim.decay import decay_mask
 
 
@@ -42,7 +43,7 @@ class LAMB(Layerwise):
         m = self.b1 * m + (1 - self.b1) * g
         v = self.b2 * v + (1 - self.b2) * g**2
         r = debias(self.b1, t) * m / (safe_sqrt(v * debias(self.b2, t)) + self.eps) + self.weight_decay * p
-        trust = ratio(norm(p), norm(r)) if self.adapt_only else 1
+        trust = trust_ratio(norm(p), norm(r)) if self.adapt_only else 1
         return -self.lr * trust * r, m, v
 
     def in_optax(self, optax):

@@ -1,6 +1,7 @@
 from fdl import core
 from fdl.optim._base import Hyperparameter, needed, optimizer, static
-from fdl.optim._pieces import Layerwise, norm, ratio
+from fdl.optim._pieces import Layerwise, trust_ratio
+from fdl.optim._tree import norm
 from fdl.optim.decay import decay_mask
 
 
@@ -45,7 +46,7 @@ class LARS(Layerwise):
         summed = g + self.weight_decay * p
         if self.adapt_only:
             below = norm(summed) if self.summed_norm else norm(g) + self.weight_decay * norm(p)
-            summed = ratio(self.trust * norm(p), below + self.eps, where=norm(summed) > 0) * summed
+            summed = trust_ratio(self.trust * norm(p), below + self.eps, where=norm(summed) > 0) * summed
         step = -self.lr * summed
         b = self.momentum * b + step
         return step + self.momentum * b if self.nesterov else b, b

@@ -2,8 +2,9 @@ import jax
 import jax.numpy as jnp
 
 from fdl.optim._base import Hyperparameter, needed, optimizer, static
-from fdl.optim._pieces import debias, norm
+from fdl.optim._pieces import debias
 from fdl.optim._rule import Treewise, safe_sqrt, selected
+from fdl.optim._tree import norm
 
 
 @optimizer
@@ -56,11 +57,8 @@ class MARS(Treewise):
         before = jax.grad(needed(self, "objective", objective))(state["last"]) if self.exact else state["last"]
         weight = self.gamma * self.b1 / (1 - self.b1)
         c = jax.tree.map(lambda g, old: g + weight * jnp.where(t == 1, 0, g - old), g, before)
-        lengths = jax.tree.map(norm, c)
-        if not self.clip_each:
-            whole = safe_sqrt(sum(length**2 for length in jax.tree.leaves(lengths)))
-            lengths = jax.tree.map(lambda _: whole, lengths)
-        c = jax.tree.map(lambda c, length: c / jnp.maximum(1, length), c, lengths)
+        whole = norm(c)
+        c = jax.tree.map(lambda x: x / jnp.maximum(1, norm(x) if self.clip_each else whole), c)
         m = jax.tree.map(lambda m, c: self.b1 * m + (1 - self.b1) * c, state["m"], c)
         v = jax.tree.map(lambda v, c: self.b2 * v + (1 - self.b2) * c**2, state["v"], c)
 

@@ -43,9 +43,8 @@ class RAdam(Decayed):
     def rule(self, t, g, p, m, v):
         m = self.b1 * m + (1 - self.b1) * g
         v = self.b2 * v + (1 - self.b2) * g**2
-        forgotten = self.b2**t
-        limit = 2 / (1 - self.b2) - 1
-        rho = limit - 2 * t * forgotten / (1 - forgotten)
+        limit, age = 2 / (1 - self.b2) - 1, t * jnp.log(self.b2)
+        rho = limit + 2 * t * jnp.exp(age) / jnp.expm1(age)  # a difference of large numbers: 1 - b2^t would spoil it in float32
         rectified = rho > jnp.maximum(self.threshold, 4)
         seen = jnp.where(rectified, rho, limit)  # below 4 the root is of no number
         root = safe_sqrt((seen - 4) * (seen - 2) / seen * (limit / ((limit - 4) * (limit - 2))))
