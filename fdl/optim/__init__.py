@@ -41,6 +41,7 @@ from fdl.optim.dog import DoWG as DoWG
 from fdl.optim.finite import IfFinite as IfFinite
 from fdl.optim.groups import Frozen as Frozen
 from fdl.optim.groups import Groups as Groups
+from fdl.optim.lbfgs import LBFGS as LBFGS
 from fdl.optim.lookahead import Lookahead as Lookahead
 from fdl.optim.momentum import Momentum as Momentum
 from fdl.optim.momo import MoMo as MoMo
@@ -88,6 +89,7 @@ named = {
         MoMoAdam,
         ScheduleFreeSGD,
         ScheduleFreeAdamW,
+        LBFGS,
     )
 }
 """The optimizers by the names that commands take, which give them a learning rate."""
