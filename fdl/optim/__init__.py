@@ -57,6 +57,7 @@ from fdl.optim.groups import Groups as Groups
 from fdl.optim.lamb import LAMB as LAMB
 from fdl.optim.laprop import LaProp as LaProp
 from fdl.optim.lars import LARS as LARS
+from fdl.optim.lbfgs import LBFGS as LBFGS
 from fdl.optim.lion import Lion as Lion
 from fdl.optim.lookahead import Lookahead as Lookahead
 from fdl.optim.mars import MARS as MARS
@@ -70,6 +71,7 @@ from fdl.optim.noise import Noise as Noise
 from fdl.optim.novograd import NovoGrad as NovoGrad
 from fdl.optim.polyak import Polyak as Polyak
 from fdl.optim.prodigy import Prodigy as Prodigy
+from fdl.optim.psgd import PSGD as PSGD
 from fdl.optim.radam import RAdam as RAdam
 from fdl.optim.rmsprop import RMSProp as RMSProp
 from fdl.optim.rprop import Rprop as Rprop
@@ -92,13 +94,14 @@ from fdl.optim.schedules import WarmupStableDecay as WarmupStableDecay
 from fdl.optim.sgd import SGD as SGD
 from fdl.optim.signum import Signum as Signum
 from fdl.optim.sm3 import SM3 as SM3
+from fdl.optim.sophia import Sophia as Sophia
 from fdl.optim.yogi import Yogi as Yogi
 
 _RULES = (
     SGD, Momentum, ASGD, Adagrad, Adadelta, RMSProp, Rprop,
     Adam, AdamW, Adamax, NAdam, NAdamW, AMSGrad, RAdam, AdaBelief, Yogi, AdaBound, LaProp, Adan, ADOPT, AdEMAMix, Lion, Signum, MARS,
     LARS, LAMB, NovoGrad, SM3, Adafactor, CAME,
-    Muon,
+    Muon, PSGD, Sophia, LBFGS,
     DAdaptSGD, DAdaptAdam, Prodigy, DoG, DoWG, Polyak, MoMo, MoMoAdam, ScheduleFreeSGD, ScheduleFreeAdamW,
 )  # fmt: skip
 named = {cls.__name__.lower(): cls for cls in _RULES}

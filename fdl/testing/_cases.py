@@ -68,7 +68,9 @@ class Case:
     forced: bool = True
     """Whether one step can be compared for gradients of every size: not where the rule needs the loss elsewhere."""
     free: bool = True
-    """Whether 200 steps can be compared: not where the rule is chaotic."""
+    """Whether a free run can be compared: not where the rule is chaotic."""
+    steps: int = 200
+    """Of the free run: fewer where the rule arrives before, and what follows is rounding."""
     smooth: Any = "eps"
     """The optimizer for derivatives by hyperparameters; `"eps"` for this one with an eps of 0.01; `None` if it has jumps."""
     idle: tuple[str, ...] = ()

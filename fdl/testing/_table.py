@@ -10,9 +10,9 @@ import jax
 
 from fdl import optim
 from fdl.testing._cases import Case
-from fdl.testing.equivalence import STEPS, TOLERANCE, Comparison
+from fdl.testing.equivalence import TOLERANCE, Comparison
 
-HEADS = ("case", "reference", *(f"a step, {dtype}" for dtype in TOLERANCE), f"{STEPS} steps, float64")
+HEADS = ("case", "reference", *(f"a step, {dtype}" for dtype in TOLERANCE), "free run, float64")
 
 
 class Line(NamedTuple):
@@ -52,7 +52,7 @@ def lines(comparisons: Iterable[Comparison]) -> list[Line]:
     """Comparisons of one case or several, gathered by case and reference."""
     table: dict[tuple[str, str], dict[str, Comparison]] = {}
     for found in comparisons:
-        column = "free" if found.how.startswith(f"{STEPS} steps") else found.dtype
+        column = "free" if found.how.endswith(" steps") else found.dtype
         table.setdefault((found.case, found.reference), {})[column] = found
     return [Line(*key, tuple(row.get(column) for column in (*TOLERANCE, "free"))) for key, row in table.items()]
 

@@ -19,9 +19,6 @@ from fdl.optim._base import accepted
 from fdl.testing._cases import Case, Evaluated, Told
 from fdl.testing._problems import COUNTS, given, points, problem
 
-STEPS = 200
-"""Of a free run."""
-
 TOLERANCE = {"float64": 1e-13, "float32": 5e-5, "bfloat16": 3e-2}
 """The largest deviation of a right rule by dtype. float32: 1 - b2 is formed in float32 here, in Python by optax; bfloat16:
 optax rounds every operation to 8 bits."""
@@ -58,7 +55,7 @@ def compare(case: Case) -> Iterator[Comparison]:
     if not case.free:
         return
     for name, run in references(case).items():
-        yield _line(case, name, f"{STEPS} steps", "float64", free_run(case, run))
+        yield _line(case, name, f"{case.steps} steps", "float64", free_run(case, run))
 
 
 def tolerance(case: Case, reference: str, dtype: str) -> float:
@@ -203,10 +200,10 @@ def _path(reference: Any, o: Any, leaves: list[Any], told: list[Told]) -> list[A
 
 
 def references(case: Case) -> dict[str, Any]:
-    """By name, functions that give parameters (and those to be measured) after each of `STEPS` steps; those that are installed."""
+    """By name, functions that give parameters (and those to be measured) after each of its steps; those that are installed."""
     found: dict[str, Any] = {}
     if case.optax is not None:
-        found["optax"] = lambda: (trajectory(case.optax, case.shape)[0], None)
+        found["optax"] = lambda: (trajectory(case.optax, case.shape, case.steps)[0], None)
     if case.torch is not None and _torch() is not None:
         found["PyTorch"] = lambda: _torch_trajectory(case)
     if case.reference is not None:
@@ -215,10 +212,10 @@ def references(case: Case) -> dict[str, Any]:
 
 
 def free_run(case: Case, reference: Any, ours: Any = None) -> float:
-    """Deviation of fdl's parameters over `STEPS` steps in float64 from those of one of `references`."""
+    """Deviation of fdl's parameters over the case's steps in float64 from those of one of `references`."""
     with jax.enable_x64(True):
         theirs = reference()
-        found = trajectory(case.ours if ours is None else ours, case.shape)
+        found = trajectory(case.ours if ours is None else ours, case.shape, case.steps)
         if theirs[1] is None:
             found, theirs = found[0], theirs[0]
         start = problem(case.shape).start
@@ -228,7 +225,7 @@ def free_run(case: Case, reference: Any, ours: Any = None) -> float:
         return relative(found, theirs, whole=case.shape == "tree")
 
 
-def trajectory(transform: Any, shape: str = "vector") -> Any:
+def trajectory(transform: Any, shape: str = "vector", steps: int = 200) -> Any:
     """Parameters after each step and those to be measured, by fdl's or optax's rule; leaves (steps, ...)."""
     on = problem(shape)
     curvature = jax.tree.map(jnp.asarray, on.curvature)
@@ -241,7 +238,7 @@ def trajectory(transform: Any, shape: str = "vector") -> Any:
 
     x = jax.tree.map(jnp.asarray, on.start)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
-        return _compiled(lambda: jax.lax.scan(step, (x, transform.init(x)), length=STEPS)[1])()
+        return _compiled(lambda: jax.lax.scan(step, (x, transform.init(x)), length=steps)[1])()
 
 
 def _numpy_trajectory(case: Case) -> Any:
@@ -255,7 +252,7 @@ def _numpy_trajectory(case: Case) -> Any:
 
     run = case.reference(ours_numbers(case.ours), leaves)  # type: ignore[misc]
     point, rows = next(run), []
-    for _ in range(STEPS):
+    for _ in range(case.steps):
         value, g = at(point.params if isinstance(point, Evaluated) else point)
         point = run.send(Told(g, value, at))
         rows.append(point)
@@ -280,7 +277,7 @@ def _torch_trajectory(case: Case) -> Any:
     x = [torch.tensor(leaf, requires_grad=True) for leaf in leaves]
     optimizer = case.torch(torch, x, ours_numbers(case.ours))  # type: ignore[misc]
     rows = []
-    for _ in range(STEPS):
+    for _ in range(case.steps):
         at = tree.unflatten([p.detach().numpy() for p in x])
         for p, g in zip(x, jax.tree.leaves(on.gradient(at))):
             p.grad = torch.tensor(g)

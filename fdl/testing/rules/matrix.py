@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fdl import optim
@@ -41,7 +43,86 @@ _HEAVY = optim.Muon(0.05, 0.8, 1e-3, 0.1, 0.3, (3.0, -3.2, 1.2), 0.01, 0.7, 0.8,
 _EIGHT_BITS = {"optax bfloat16": 0.5}
 """optax iterates in the parameters' dtype: after five iterations in bfloat16 small singular values are another ones."""
 
+
+def _drawn(o, t, params):
+    """The random numbers of a step: those that fdl draws, for a comparison of everything else."""
+    key = jax.random.fold_in(jax.random.key(o.seed), t)
+    return [np.asarray(jax.random.normal(k, p.shape, jnp.float64)) for k, p in zip(jax.random.split(key, len(params)), params)]
+
+
+def sophia(o, params):
+    """Liu et al. 2024, algorithm 3 with algorithm 1; the Hessian's product by central differences of the gradient."""
+    m, h, t = [0 * p for p in params], [0 * p for p in params], 0
+    while True:
+        told = yield params
+        t += 1
+        m = [o.b1 * m + (1 - o.b1) * g for m, g in zip(m, told.g)]
+        if t % o.every == 1 or o.every == 1:
+            u, small = _drawn(o, t, params), 1e-5
+            ahead, behind = (told.objective([p + s * small * v for p, v in zip(params, u)])[1] for s in (1, -1))
+            estimate = [v * (a - b) / (2 * small) for v, a, b in zip(u, ahead, behind)]
+            h = [o.b2 * h + (1 - o.b2) * e for h, e in zip(h, estimate)]
+        params = [p - o.lr * o.weight_decay * p for p in params]
+        params = [p - o.lr * np.clip(m / np.maximum(o.gamma * h, o.eps), -1, 1) for p, m, h in zip(params, m, h)]
+
+
+def psgd(o, params):
+    """Li 2018 with the pairs of Pooladzandi & Li 2024; diagonal factors as matrices of which only the diagonal is used."""
+    m, t = [0 * p for p in params], 0
+    shapes = [(p.size // p.shape[-1], p.shape[-1]) if p.ndim > 1 else (1, p.size) for p in params]
+    triangular = [[p.ndim > 1 and 1 < n <= o.max_size for n in shape] for p, shape in zip(params, shapes)]
+    Q = [[np.eye(n) for n in shape] for shape in shapes]
+    while True:
+        told = yield params
+        t += 1
+        V, new = _drawn(o, t, params), []
+        for i, (p, g) in enumerate(zip(params, told.g)):
+            m[i] = o.momentum * m[i] + (1 - o.momentum) * g
+            G, (L, R) = (m[i] / (1 - o.momentum**t)).reshape(shapes[i]), Q[i]
+            rho = (np.diag(L).max() / np.diag(R).max()) ** 0.5
+            L, R = L / rho, rho * R
+            A, B = L @ G @ R.T, np.linalg.inv(L).T @ V[i].reshape(shapes[i]) @ np.linalg.inv(R)
+            for side, (q, slope) in enumerate(((L, A @ A.T - B @ B.T), (R, A.T @ A - B.T @ B))):
+                slope = np.triu(slope) if triangular[i][side] else np.diag(np.diag(slope))
+                Q[i][side] = q - o.preconditioner_lr * slope / abs(slope).max() @ q
+            L, R = Q[i]
+            new.append(p - o.lr * (L.T @ L @ G @ R.T @ R).reshape(p.shape) - o.lr * o.weight_decay * p)
+        params = new
+
+
+_DIFFERENCES = {"NumPy float64": 1e-6}
+"""The reference's Hessian-vector products are differences of gradients, good to ten digits."""
+
 CASES = [
+    Case(
+        "sophia",
+        optim.Sophia(0.01),
+        reference=sophia,
+        shape="tree",
+        forced=False,
+        tolerance=_DIFFERENCES,
+        idle=("eps",),
+        rates=(0.001, 0.0003),
+    ),
+    Case(
+        "sophia-often",
+        optim.Sophia(0.03, 0.8, 0.9, 0.5, 1e-3, 0.1, 7, every=3),
+        reference=sophia,
+        shape="tree",
+        forced=False,
+        tolerance=_DIFFERENCES,
+        still=False,
+        rates=(0.001, 0.0003),
+    ),
+    Case("psgd", optim.PSGD(), reference=psgd, shape="tree", rates=(0.03, 0.001)),
+    Case(
+        "psgd-short",
+        optim.PSGD(0.01, 0.5, 0.03, 0.1, 5, max_size=4),
+        reference=psgd,
+        shape="tree",
+        still=False,
+        rates=(0.03, 0.001),
+    ),
     Case("muon", optim.Muon(), reference=muon, shape="tree", idle=("rms",), rates=(0.003, 0.0003)),
     Case("muon-heavy", _HEAVY, reference=muon, shape="tree", still=False, rates=(0.005, 0.001)),
     Case("muon-optax", optim.Muon(as_optax=True), shape="tree", tolerance=_EIGHT_BITS, idle=("rms", "adam_eps"), rates=(0.003, 0.0003)),
