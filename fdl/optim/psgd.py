@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 
 from fdl.optim._base import Hyperparameter, needed, optimizer, static
-from fdl.optim._pieces import debias
+from fdl.optim._pieces import debias, rms
 from fdl.optim._rule import Treewise, selected
 from fdl.optim.sophia import normal
 
@@ -12,10 +12,11 @@ class PSGD(Treewise):
     r"""Momentum whitened by a Kronecker product of two triangular matrices that learn with the parameters: PSGD-Kron.
 
     $$m_t = \beta m_{t-1} + (1 - \beta) g_t, \quad \hat m_t = \frac{m_t}{1 - \beta^t}, \qquad
-      A = Q_L \hat m_t Q_R^\top, \quad B = Q_L^{-\top} V Q_R^{-1}, \quad V \sim N(0, 1)$$
+      A = Q_L (\hat m_t + \delta V) Q_R^\top, \quad B = Q_L^{-\top} V Q_R^{-1}, \quad V \sim N(0, 1)$$
     $$Q_L \leftarrow Q_L - \mu \frac{\mathrm{triu}(A A^\top - B B^\top)}{\max|\cdot|}\, Q_L, \qquad
       Q_R \leftarrow Q_R - \mu \frac{\mathrm{triu}(A^\top A - B^\top B)}{\max|\cdot|}\, Q_R$$
-    $$\theta_t = \theta_{t-1} - \mathrm{lr} \left(Q_L^\top Q_L \hat m_t Q_R^\top Q_R + \lambda \theta_{t-1}\right)$$
+    $$W = Q_L^\top Q_L \hat m_t Q_R^\top Q_R, \qquad
+      \theta_t = \theta_{t-1} - \mathrm{lr} \left(\min\Big(1, \frac{c}{\mathrm{RMS}(W)}\Big) W + \lambda \theta_{t-1}\right)$$
 
     At rest $E[A A^\top] = E[B B^\top]$: preconditioned gradients are white. An array of more than two axes is the matrix of all
     axes but the last by the last; vectors and scalars, and sides longer than `max_size`, have diagonal $Q$, products of which
@@ -31,6 +32,8 @@ class PSGD(Treewise):
         momentum: $\beta$, default 0.9.
         preconditioner_lr: $\mu$, default 0.1.
         weight_decay: $\lambda$, default 0.
+        damping: $\delta$, default 1e-9: what bounds $Q$ where gradients vanish.
+        clip: $c$, default 1.1: white gradients are of size 1, and a larger one meets a $Q$ that is out of date.
         seed: of $V$, default 0.
         max_size: the longest side with a triangular matrix, default 8192.
         decay_only: patterns of the paths that decay, as `core.select` takes them; `"*"` for all.
@@ -40,6 +43,8 @@ class PSGD(Treewise):
     momentum: Hyperparameter = 0.9
     preconditioner_lr: Hyperparameter = 0.1
     weight_decay: Hyperparameter = 0.0
+    damping: Hyperparameter = 1e-9
+    clip: Hyperparameter = 1.1
     seed: Hyperparameter = 0
     max_size: int = static(default=8192)
     decay_only: str | tuple[str, ...] = static(default="*")
@@ -60,6 +65,7 @@ class PSGD(Treewise):
             left, right = self._moved(x, _matrix(v), *pair)
             white = _times(left, _times(left, x), transposed=True)
             white = _times(right, _times(right, white.T), transposed=True).T.reshape(w.shape)
+            white = white * (self.clip / jnp.maximum(self.clip, rms(white)))
             steps.append(-self.lr * (white + self.weight_decay * w if decay else white))
             Q.append([left, right])
         return jax.tree.structure(p).unflatten(steps), {"m": m, "Q": Q}
@@ -68,7 +74,7 @@ class PSGD(Treewise):
         """Both factors, one step nearer to whitening."""
         rho = jnp.sqrt(_diagonal(left).max() / _diagonal(right).max())
         left, right = left / rho, right * rho
-        A = _times(right, _times(left, x).T).T
+        A = _times(right, _times(left, x + self.damping * v).T).T
         B = _solved(right, _solved(left, v).T).T
         return self._descended(left, A, B), self._descended(right, A.T, B.T)
 

@@ -46,7 +46,7 @@ _EIGHT_BITS = {"optax bfloat16": 0.5}
 
 def _drawn(o, t, params):
     """The random numbers of a step: those that fdl draws, for a comparison of everything else."""
-    key = jax.random.fold_in(jax.random.key(o.seed), t)
+    key = jax.random.fold_in(jax.random.key(int(o.seed)), t)
     return [np.asarray(jax.random.normal(k, p.shape, jnp.float64)) for k, p in zip(jax.random.split(key, len(params)), params)]
 
 
@@ -81,12 +81,15 @@ def psgd(o, params):
             G, (L, R) = (m[i] / (1 - o.momentum**t)).reshape(shapes[i]), Q[i]
             rho = (np.diag(L).max() / np.diag(R).max()) ** 0.5
             L, R = L / rho, rho * R
-            A, B = L @ G @ R.T, np.linalg.inv(L).T @ V[i].reshape(shapes[i]) @ np.linalg.inv(R)
+            noise = V[i].reshape(shapes[i])
+            A, B = L @ (G + o.damping * noise) @ R.T, np.linalg.inv(L).T @ noise @ np.linalg.inv(R)
             for side, (q, slope) in enumerate(((L, A @ A.T - B @ B.T), (R, A.T @ A - B.T @ B))):
                 slope = np.triu(slope) if triangular[i][side] else np.diag(np.diag(slope))
                 Q[i][side] = q - o.preconditioner_lr * slope / abs(slope).max() @ q
             L, R = Q[i]
-            new.append(p - o.lr * (L.T @ L @ G @ R.T @ R).reshape(p.shape) - o.lr * o.weight_decay * p)
+            W = L.T @ L @ G @ R.T @ R
+            W = W * min(1, o.clip / ((W**2).mean() ** 0.5 or 1))
+            new.append(p - o.lr * W.reshape(p.shape) - o.lr * o.weight_decay * p)
         params = new
 
 
@@ -101,27 +104,28 @@ CASES = [
         shape="tree",
         forced=False,
         tolerance=_DIFFERENCES,
-        idle=("eps",),
-        rates=(0.001, 0.0003),
+        idle=("eps", "seed"),
+        smooth=optim.Sophia(0.01, 0.8, 0.3, 10.0, 1e-3, 0.1, every=1),
+        rates=(0.001, 0.0002),
     ),
     Case(
         "sophia-often",
-        optim.Sophia(0.03, 0.8, 0.9, 0.5, 1e-3, 0.1, 7, every=3),
+        optim.Sophia(0.03, 0.8, 0.9, 0.5, 1e-3, 0.1, 7.0, every=3),
         reference=sophia,
         shape="tree",
         forced=False,
         tolerance=_DIFFERENCES,
         still=False,
-        rates=(0.001, 0.0003),
+        rates=(0.001, 0.003),
     ),
-    Case("psgd", optim.PSGD(), reference=psgd, shape="tree", rates=(0.03, 0.001)),
+    Case("psgd", optim.PSGD(seed=0.0), reference=psgd, shape="tree", idle=("seed",), rates=(0.01, 0.001)),
     Case(
         "psgd-short",
-        optim.PSGD(0.01, 0.5, 0.03, 0.1, 5, max_size=4),
+        optim.PSGD(0.01, 0.5, 0.03, 0.1, 1e-3, 0.5, 5.0, max_size=4),
         reference=psgd,
         shape="tree",
         still=False,
-        rates=(0.03, 0.001),
+        rates=(0.01, 0.001),
     ),
     Case("muon", optim.Muon(), reference=muon, shape="tree", idle=("rms",), rates=(0.003, 0.0003)),
     Case("muon-heavy", _HEAVY, reference=muon, shape="tree", still=False, rates=(0.005, 0.001)),
