@@ -33,9 +33,9 @@ def factored_mean(decay, square, axes, R, C, V):
 
 
 def over_root(x, axes, R, C, V):
-    r"""$x / \sqrt{V}$, or $x / \sqrt{R\, C / \mathrm{mean}(R)}$; one root after the other, so that no square of theirs overflows."""
+    r"""$x / \sqrt{V}$, or $x / \sqrt{R\, C / \mathrm{mean}(R)}$: roots before quotients, whose derivatives else overflow in float32."""
     if axes is None:
         return x / safe_sqrt(V)
     d1, d0 = axes
-    share = R / R.mean(d1 - (d1 > d0), keepdims=True)
-    return x / jnp.expand_dims(safe_sqrt(share), d0) / jnp.expand_dims(safe_sqrt(C), d1)
+    rows = safe_sqrt(R) / safe_sqrt(R.mean(d1 - (d1 > d0), keepdims=True))
+    return x / jnp.expand_dims(rows, d0) / jnp.expand_dims(safe_sqrt(C), d1)
