@@ -67,6 +67,7 @@ from fdl.nn._summary import flops as flops
 from fdl.nn._summary import summary as summary
 from fdl.nn._tap import tap as tap
 from fdl.nn._tap import tap_gradients as tap_gradients
+from fdl.nn._transformer import TransformerBlock as TransformerBlock
 from fdl.nn._wrap import Precision as Precision
 from fdl.nn._wrap import Remat as Remat
 from fdl.nn._wrap import SpectralNorm as SpectralNorm
