@@ -43,6 +43,7 @@ from fdl.optim.groups import Frozen as Frozen
 from fdl.optim.groups import Groups as Groups
 from fdl.optim.lbfgs import LBFGS as LBFGS
 from fdl.optim.lookahead import Lookahead as Lookahead
+from fdl.optim.mechanic import Mechanic as Mechanic
 from fdl.optim.momentum import Momentum as Momentum
 from fdl.optim.momo import MoMo as MoMo
 from fdl.optim.momo import MoMoAdam as MoMoAdam
@@ -68,6 +69,9 @@ from fdl.optim.schedules import Schedule as Schedule
 from fdl.optim.schedules import Warmup as Warmup
 from fdl.optim.schedules import WarmupStableDecay as WarmupStableDecay
 from fdl.optim.sgd import SGD as SGD
+from fdl.optim.shampoo import Shampoo as Shampoo
+from fdl.optim.soap import SOAP as SOAP
+from fdl.optim.sophia import Sophia as Sophia
 
 named = {
     cls.__name__.lower(): cls
@@ -79,6 +83,9 @@ named = {
         RMSProp,
         Adam,
         Muon,
+        SOAP,
+        Shampoo,
+        Sophia,
         Prodigy,
         DAdaptSGD,
         DAdaptAdam,
