@@ -61,6 +61,7 @@ from fdl.optim.lbfgs import LBFGS as LBFGS
 from fdl.optim.lion import Lion as Lion
 from fdl.optim.lookahead import Lookahead as Lookahead
 from fdl.optim.mars import MARS as MARS
+from fdl.optim.mechanic import Mechanic as Mechanic
 from fdl.optim.momentum import Momentum as Momentum
 from fdl.optim.momo import MoMo as MoMo
 from fdl.optim.momo import MoMoAdam as MoMoAdam
@@ -92,8 +93,10 @@ from fdl.optim.schedules import Schedule as Schedule
 from fdl.optim.schedules import Warmup as Warmup
 from fdl.optim.schedules import WarmupStableDecay as WarmupStableDecay
 from fdl.optim.sgd import SGD as SGD
+from fdl.optim.shampoo import Shampoo as Shampoo
 from fdl.optim.signum import Signum as Signum
 from fdl.optim.sm3 import SM3 as SM3
+from fdl.optim.soap import SOAP as SOAP
 from fdl.optim.sophia import Sophia as Sophia
 from fdl.optim.yogi import Yogi as Yogi
 
@@ -101,13 +104,13 @@ _RULES = (
     SGD, Momentum, ASGD, Adagrad, Adadelta, RMSProp, Rprop,
     Adam, AdamW, Adamax, NAdam, NAdamW, AMSGrad, RAdam, AdaBelief, Yogi, AdaBound, LaProp, Adan, ADOPT, AdEMAMix, Lion, Signum, MARS,
     LARS, LAMB, NovoGrad, SM3, Adafactor, CAME,
-    Muon, PSGD, Sophia, LBFGS,
+    Muon, Shampoo, SOAP, PSGD, Sophia, LBFGS,
     DAdaptSGD, DAdaptAdam, Prodigy, DoG, DoWG, Polyak, MoMo, MoMoAdam, ScheduleFreeSGD, ScheduleFreeAdamW,
 )  # fmt: skip
 named = {cls.__name__.lower(): cls for cls in _RULES}
 """The optimizers by the names that commands take, which give them a learning rate."""
 
-wrappers = {cls.__name__.lower(): cls for cls in (Accumulate, Averaged, Cautious, IfFinite, Lookahead, SAM)}
+wrappers = {cls.__name__.lower(): cls for cls in (Accumulate, Averaged, Cautious, IfFinite, Lookahead, Mechanic, SAM)}
 """What stands around an optimizer, by name: `lookahead(adam)`."""
 
 stages = {

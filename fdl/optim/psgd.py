@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from fdl.optim._base import Hyperparameter, needed, optimizer, static
 from fdl.optim._pieces import debias, rms
 from fdl.optim._rule import Treewise, selected
-from fdl.optim.sophia import normal
+from fdl.optim._wrapper import whole
 
 
 @optimizer
@@ -57,7 +57,7 @@ class PSGD(Treewise):
 
     def rule(self, t, g, p, state, value, objective):
         m = jax.tree.map(lambda m, g: self.momentum * m + (1 - self.momentum) * g, state["m"], g)
-        noise = normal(self.seed, t, p)
+        noise = self._drawn(t, p)
         steps, Q = [], []
         decays = selected(needed(self, "params", p), self.decay_only)
         for x, v, pair, w, decay in zip(*map(jax.tree.leaves, (m, noise)), state["Q"], jax.tree.leaves(p), decays):
@@ -69,6 +69,13 @@ class PSGD(Treewise):
             steps.append(-self.lr * (white + self.weight_decay * w if decay else white))
             Q.append([left, right])
         return jax.tree.structure(p).unflatten(steps), {"m": m, "Q": Q}
+
+    def _drawn(self, t, p):
+        """$V$ for every array, a function of seed and step alone; in float32 in every precision, so that the draws are the same."""
+        key = jax.random.fold_in(jax.random.key(whole(self.seed)), t.astype(jnp.int32))
+        leaves, tree = jax.tree.flatten(p)
+        keys = jax.random.split(key, len(leaves))
+        return tree.unflatten([jax.random.normal(k, x.shape, jnp.float32).astype(x.dtype) for k, x in zip(keys, leaves)])
 
     def _moved(self, x, v, left, right):
         """Both factors, one step nearer to whitening."""

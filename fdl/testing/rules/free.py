@@ -136,6 +136,24 @@ def schedule_free_adamw(o, x):
         x = (1 - c) * x + c * z
 
 
+def mechanic(o, x):
+    """Cutkosky, Defazio & Mehta 2023, algorithm 1, around SGD: its updates are summed, h is clipped as in the authors' code."""
+    start, betas, n = x, np.array(o.betas), len(o.betas)
+    m, v, r, s = 0 * betas, 0 * betas, 0 * betas, 0 * betas + o.s0
+    delta = [0 * p for p in x]
+    while True:
+        g = (yield x).g
+        share = o.weight_decay * s.sum() * _dot(g, g) ** 0.5 / (_dot(x, x) ** 0.5 + o.eps)
+        delta = [(p - q) / (s.sum() + o.eps) for p, q in zip(x, start)]
+        h = -_dot([g + share * p for g, p in zip(g, x)], delta)
+        clipped = np.clip(h, -m, m)
+        m = np.maximum(betas * m, abs(h) + o.eps)
+        v = betas**2 * v + h**2
+        r = betas * r + s * clipped
+        s = (o.s0 / n * m + np.maximum(r, 0)) / (v**0.5 + o.eps)
+        x = [p + s.sum() * (d - o.inner.lr * g) for p, d, g in zip(start, delta, g)]
+
+
 def lbfgs(o, x):
     """Nocedal & Wright 2006, algorithms 7.4 and 7.5, with the line search of algorithm 3.1, of 3.5 and 3.6, or none."""
     pairs, last = [], None
@@ -215,7 +233,7 @@ def _zoom(o, value, slope, phi, low, high, left):
     return low[0]
 
 
-# At lr = 1 the estimate of the distance, once grown, makes chaos of two hundred steps without a schedule (free=False): rounding
+# At lr = 1 the estimate of the distance, once grown, makes chaos of two hundred steps without a schedule (steps=20): rounding
 # grows from 1e-16 to 1 within a hundred. The same rules at a smaller lr are compared over all of them.
 
 _GROWING = {"float64": 1e-12, "bfloat16": 0.3}
@@ -246,7 +264,7 @@ CASES = [
         forced=False,
         steps=30,
         smooth=None,
-        idle=("c1", "shrink"),
+        idle=("c1", "c2", "shrink"),
         rates=(1.0, 1.0),
     ),
     Case(
@@ -269,7 +287,7 @@ CASES = [
         idle=("c1", "c2"),
         rates=(1.0, 1.0),
     ),
-    Case("prodigy", optim.Prodigy(), prodigy, shape="tree", free=False, smooth=optim.Prodigy(b2=0.9, eps=0.01), rates=(1.0, 1.0)),
+    Case("prodigy", optim.Prodigy(), prodigy, shape="tree", steps=20, smooth=optim.Prodigy(b2=0.9, eps=0.01), rates=(1.0, 1.0)),
     Case(
         "prodigy-decay",
         optim.Prodigy(0.3, 0.8, 0.98, 1e-3, 0.1, 1e-3, 4.0, safeguard_warmup=True),
@@ -294,14 +312,14 @@ CASES = [
         tolerance=_GROWING,
         rates=(0.3, 0.03),
     ),
-    Case("d-adapt-sgd", optim.DAdaptSGD(), dadapt_sgd, shape="tree", free=False, smooth=optim.DAdaptSGD(d0=0.01), rates=(1.0, 1.0)),
+    Case("d-adapt-sgd", optim.DAdaptSGD(), dadapt_sgd, shape="tree", steps=20, smooth=optim.DAdaptSGD(d0=0.01), rates=(1.0, 1.0)),
     Case("d-adapt-sgd-plain", optim.DAdaptSGD(0.03, 0.0, 0.1), dadapt_sgd, shape="tree", tolerance=_COARSE, rates=(0.3, 0.1)),
     Case(
         "d-adapt-adam",
         optim.DAdaptAdam(),
         dadapt_adam,
         shape="tree",
-        free=False,
+        steps=20,
         smooth=optim.DAdaptAdam(b2=0.9, eps=0.01),
         rates=(1.0, 0.1),
     ),
@@ -403,4 +421,24 @@ CASES = [
         still=False,
         rates=(0.1, 0.01),
     ),
+    # Without a falling rate it comes to a thousandth of the first loss or so, whatever the inner rate, and no nearer: rates=None.
+    Case(
+        "mechanic",
+        optim.Mechanic(optim.SGD(0.1)),
+        mechanic,
+        shape="tree",
+        steps=20,
+        smooth=optim.Mechanic(optim.SGD(0.1), eps=0.01, s0=0.01, betas=(0.8, 0.95)),
+        rates=None,
+    ),
+    Case(
+        "mechanic-few",
+        optim.Mechanic(optim.SGD(0.1), 0.1, 1e-3, 1e-2, (0.8, 0.95)),
+        mechanic,
+        shape="tree",
+        tolerance=_COARSE,
+        steps=20,
+        rates=None,
+    ),
+    Case("mechanic-adam", optim.Mechanic(optim.Adam(1.0), s0=1e-3), shape="tree", tolerance=_COARSE, steps=20, rates=None),
 ]
