@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -55,15 +56,22 @@ class Gated(Cell):
         return self.step(params, lambda name, v: v @ weights[name], carry, self.project(params, x))
 
     def along(
-        self, params: Any, step: Callable[..., Any], carry: Any, x: jax.Array, valid: jax.Array | None, reverse: bool, unroll: int
+        self,
+        params: Any,
+        step: Callable[..., Any],
+        carry: Any,
+        x: jax.Array,
+        valid: jax.Array | None,
+        reverse: bool,
+        unroll: int,
+        mask: jax.Array | None = None,
     ) -> tuple[Any, jax.Array]:
+        """As of any cell; `mask` `[batch, features]` is what states are multiplied with before the recurrent weights see them."""
         if type(self).forward is not Gated.forward:  # a user's own step
             return super().along(params, step, carry, x, valid, reverse, unroll)
-        project = lambda x: self.project(params, x)
         others = {name: params[name] for name in params if name not in ("kernel", "recurrent", "bias")}
-        return ops.recur_with_weights(
-            self.step, project, self.weights(params), others, carry, x, valid, reverse=reverse, unroll=unroll
-        )  # fmt: skip
+        weighted = ops.WeightedStep(self.step, partial(self.project, params), self.weights(params), others, mask)
+        return ops.recur(weighted, carry, x, valid, reverse=reverse, unroll=unroll)
 
     def params(self, scope: Scope, x: jax.Array) -> dict[str, jax.Array]:
         """`kernel` `[inputs, gates x features]`, `recurrent` `[features, gates x features]`, `bias` `[gates x features]`.

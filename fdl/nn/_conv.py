@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 from jax.nn import initializers
@@ -8,39 +9,68 @@ from fdl import ops
 from fdl.core import FdlError, Layer, Scope, check_positive
 
 
-def _check(layer: "Conv | DepthwiseConv | SeparableConv | ConvTranspose", *counts: str) -> None:
-    """Before anything is traced: positive whole numbers, as many for each option, and a padding that there is."""
-    where, rank = f"nn.{type(layer).__name__}", 0
-    for name in counts:
-        check_positive(f"{where} {name}", getattr(layer, name), int)
-    for name in ("kernel_size", "strides", "dilation"):
-        value = getattr(layer, name)
-        for number in value if isinstance(value, tuple) else (value,):
-            check_positive(f"{where} {name}", number, int)
-        rank = rank or (len(value) if isinstance(value, tuple) else 0)
-        if isinstance(value, tuple) and len(value) != rank:
-            raise FdlError(f"{where} {name}", f"{len(value)} numbers", f"{rank}, as many as in the options before it")
-    modes = ("SAME", "VALID") + (() if isinstance(layer, ConvTranspose) else ("CIRCULAR", "REFLECT"))
-    if isinstance(layer.padding, str) and layer.padding not in modes:
-        expected = f"one of {', '.join(modes)}, or (low, high) for each axis"
-        raise FdlError(f"{where} padding", repr(layer.padding), expected)
+class _Windowed(Layer):
+    """What layers with a kernel share: options that are checked before anything is traced, and parameters."""
 
+    kernel_size: int | tuple[int, ...]
+    padding: str | tuple[tuple[int, int], ...]
+    bias: bool
+    kernel_init: Callable[..., jax.Array]
+    bias_init: Callable[..., jax.Array]
+    modes: ClassVar[tuple[str, ...]] = ("SAME", "VALID", "CIRCULAR", "REFLECT")
 
-def _weigh(scope: Scope, layer: "Conv | DepthwiseConv | ConvTranspose", x: jax.Array, groups: int, features: int) -> jax.Array:
-    if x.shape[-1] % groups:
-        raise ValueError(f"{x.shape[-1]} channels do not divide into {groups} groups")
-    window = ops.per_axis(layer.kernel_size, ops.spatial_rank(x), "kernel_size")
-    return scope.param("kernel", layer.kernel_init, (*window, x.shape[-1] // groups, features), x.dtype)
+    def check(self, *counts: str) -> None:
+        """Positive whole numbers, as many for each option, and a padding that there is."""
+        where, rank = f"nn.{type(self).__name__}", 0
+        for name in counts:
+            check_positive(f"{where} {name}", getattr(self, name), int)
+        for name in ("kernel_size", "strides", "dilation"):
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                check_positive(f"{where} {name}", number, int)
+            rank = rank or (len(value) if isinstance(value, tuple) else 0)
+            if isinstance(value, tuple) and len(value) != rank:
+                raise FdlError(f"{where} {name}", f"{len(value)} numbers", f"{rank}, as many as in the options before it")
+        if isinstance(self.padding, str) and self.padding not in self.modes:
+            expected = f"one of {', '.join(self.modes)}, or (low, high) for each axis"
+            raise FdlError(f"{where} padding", repr(self.padding), expected)
 
+    def weigh(self, scope: Scope, x: jax.Array, groups: int, features: int) -> jax.Array:
+        """The kernel `[height, width, channels / groups, features]`."""
+        if x.shape[-1] % groups:
+            raise ValueError(f"{x.shape[-1]} channels do not divide into {groups} groups")
+        window = ops.per_axis(self.kernel_size, ops.spatial_rank(x), "kernel_size")
+        return scope.param("kernel", self.kernel_init, (*window, x.shape[-1] // groups, features), x.dtype)
 
-def _shift(scope: Scope, layer: "Conv | DepthwiseConv | ConvTranspose", y: jax.Array) -> jax.Array:
-    if not layer.bias:
-        return y
-    return y + scope.param("bias", layer.bias_init, y.shape[-1:], y.dtype).reshape(*(1 for _ in y.shape[:-1]), -1)
+    def shift(self, scope: Scope, y: jax.Array) -> jax.Array:
+        """Plus the bias `[features]`, where there is one."""
+        if not self.bias:
+            return y
+        return y + scope.param("bias", self.bias_init, y.shape[-1:], y.dtype).reshape(*(1 for _ in y.shape[:-1]), -1)
 
 
 @dataclass(frozen=True)
-class Conv(Layer):
+class _Grouped(_Windowed):
+    """What a convolution and its transpose share: `Conv` describes it."""
+
+    features: int
+    kernel_size: int | tuple[int, ...] = 3
+    strides: int | tuple[int, ...] = 1
+    padding: str | tuple[tuple[int, int], ...] = "SAME"
+    dilation: int | tuple[int, ...] = 1
+    groups: int = 1
+    bias: bool = True
+    kernel_init: Callable[..., jax.Array] = initializers.lecun_normal()
+    bias_init: Callable[..., jax.Array] = initializers.zeros
+
+    def __post_init__(self) -> None:
+        self.check("features", "groups")
+        if self.features % self.groups:
+            raise FdlError(f"nn.{type(self).__name__} features", str(self.features), f"a multiple of the {self.groups} groups")
+
+
+@dataclass(frozen=True)
+class Conv(_Grouped):
     """Convolution (cross-correlation) over one, two or three axes plus a bias; `ops.conv` has the equation.
 
     Args:
@@ -56,29 +86,35 @@ class Conv(Layer):
     input's dtype.
     """
 
-    features: int
-    kernel_size: int | tuple[int, ...] = 3
-    strides: int | tuple[int, ...] = 1
-    padding: str | tuple[tuple[int, int], ...] = "SAME"
-    dilation: int | tuple[int, ...] = 1
-    groups: int = 1
-    bias: bool = True
-    kernel_init: Callable[..., jax.Array] = initializers.lecun_normal()
-    bias_init: Callable[..., jax.Array] = initializers.zeros
     form: ops.Form = "auto"
 
-    def __post_init__(self) -> None:
-        _check(self, "features", "groups")
-        if self.features % self.groups:
-            raise FdlError("nn.Conv features", str(self.features), f"a multiple of the {self.groups} groups")
-
     def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
-        kernel = _weigh(scope, self, x, self.groups, self.features)
-        return _shift(scope, self, ops.conv(x, kernel, self.strides, self.padding, self.dilation, self.groups, self.form))
+        kernel = self.weigh(scope, x, self.groups, self.features)
+        return self.shift(scope, ops.conv(x, kernel, self.strides, self.padding, self.dilation, self.groups, self.form))
 
 
 @dataclass(frozen=True)
-class DepthwiseConv(Layer):
+class ConvTranspose(_Grouped):
+    """The transpose of a convolution plus a bias, to enlarge feature maps; `ops.conv_transpose` has equation and output size.
+
+    Args:
+        strides: how many times larger the output is, with padding `"SAME"` (default); all other arguments as for `Conv`.
+        padding: as `ops.conv_transpose` takes it; so are `dilation`, `groups` and `output_padding`.
+
+    Input, output and parameters as of `Conv`.
+    """
+
+    output_padding: int | tuple[int, ...] = 0
+    modes = ("SAME", "VALID")
+
+    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
+        kernel = self.weigh(scope, x, self.groups, self.features)
+        y = ops.conv_transpose(x, kernel, self.strides, self.padding, self.dilation, self.groups, self.output_padding)
+        return self.shift(scope, y)
+
+
+@dataclass(frozen=True)
+class DepthwiseConv(_Windowed):
     """A convolution of each channel by itself: `Conv` with as many groups as channels.
 
     Args:
@@ -99,16 +135,16 @@ class DepthwiseConv(Layer):
     bias_init: Callable[..., jax.Array] = initializers.zeros
 
     def __post_init__(self) -> None:
-        _check(self, "multiplier")
+        self.check("multiplier")
 
     def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
         channels = x.shape[-1]
-        kernel = _weigh(scope, self, x, channels, channels * self.multiplier)
-        return _shift(scope, self, ops.conv(x, kernel, self.strides, self.padding, self.dilation, channels))
+        kernel = self.weigh(scope, x, channels, channels * self.multiplier)
+        return self.shift(scope, ops.conv(x, kernel, self.strides, self.padding, self.dilation, channels))
 
 
 @dataclass(frozen=True)
-class SeparableConv(Layer):
+class SeparableConv(_Windowed):
     """A depthwise convolution, then one over channels alone.
 
     As in Chollet 2017, "Xception: Deep Learning with Depthwise Separable Convolutions".
@@ -136,7 +172,7 @@ class SeparableConv(Layer):
     bias_init: Callable[..., jax.Array] = initializers.zeros
 
     def __post_init__(self) -> None:
-        _check(self, "features", "multiplier")
+        self.check("features", "multiplier")
 
     def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
         depthwise = DepthwiseConv(
@@ -144,43 +180,3 @@ class SeparableConv(Layer):
         )
         pointwise = Conv(self.features, 1, bias=self.bias, kernel_init=self.kernel_init, bias_init=self.bias_init)
         return scope(pointwise, scope(depthwise, x, name="depthwise"), name="pointwise")
-
-
-@dataclass(frozen=True)
-class ConvTranspose(Layer):
-    """The transpose of a convolution plus a bias, to enlarge feature maps; `ops.conv_transpose` has equation and output size.
-
-    Args:
-        features: output channels.
-        kernel_size: one integer for all spatial axes, or one for each.
-        strides: how many times larger the output is, with padding `"SAME"` (default).
-        padding: as `ops.conv_transpose` takes it; so are `dilation`, `groups` and `output_padding`.
-        bias: whether one is added to every feature.
-        kernel_init: default LeCun normal, as in `Conv`.
-        bias_init: default zeros.
-
-    Input `[batch, height, width, channels]`, output `[batch, height', width', features]`, or with one axis or three between
-    batch and channels. Parameters: `kernel` `[height, width, channels / groups, features]`, `bias` `[features]`, of the
-    input's dtype.
-    """
-
-    features: int
-    kernel_size: int | tuple[int, ...] = 3
-    strides: int | tuple[int, ...] = 1
-    padding: str | tuple[tuple[int, int], ...] = "SAME"
-    dilation: int | tuple[int, ...] = 1
-    groups: int = 1
-    output_padding: int | tuple[int, ...] = 0
-    bias: bool = True
-    kernel_init: Callable[..., jax.Array] = initializers.lecun_normal()
-    bias_init: Callable[..., jax.Array] = initializers.zeros
-
-    def __post_init__(self) -> None:
-        _check(self, "features", "groups")
-        if self.features % self.groups:
-            raise FdlError("nn.ConvTranspose features", str(self.features), f"a multiple of the {self.groups} groups")
-
-    def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
-        kernel = _weigh(scope, self, x, self.groups, self.features)
-        y = ops.conv_transpose(x, kernel, self.strides, self.padding, self.dilation, self.groups, self.output_padding)
-        return _shift(scope, self, y)

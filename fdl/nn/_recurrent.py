@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from fdl.core import FdlError, Layer, Scope
-from fdl.nn._cells import Cell
+from fdl.nn._cells import Cell, Gated
+from fdl.nn._dropout import Dropout
 from fdl.ops._recurrence import mask
 
 Along = Callable[[Any, jax.Array, jax.Array | None], tuple[Any, jax.Array]]
@@ -25,6 +26,11 @@ class Recurrent(Layer):
         unroll: how many steps one pass of the compiled loop holds: more compile longer and may run faster.
         remat: keep the carry at every `remat`-th step only and compute the steps between again for the gradient: memory
             for time. Default: never.
+        recurrent_dropout: the probability with which a feature of the state is hidden from the recurrent weights in training,
+            at all steps of a sequence alike (Gal & Ghahramani 2016, "A theoretically grounded application of dropout in
+            recurrent neural networks", with one mask for all gates); the others are divided by what is left, as in `Dropout`.
+            What the state keeps without these weights, such as an LSTM's `c`, stays whole. For `RNN`, `LSTM`, `GRU` and
+            `MGU`; default 0; needs a key. Inputs and outputs: `Dropout(rate, each="channel")` before and after.
 
     Inputs: `x` `[batch, time, inputs]`; `valid`, which steps count: lengths, integers `[batch]` in 1..time, or a mask,
     booleans `[batch, time]`, with a step in each sequence (all steps where not given); `carry`, to start from instead
@@ -33,7 +39,7 @@ class Recurrent(Layer):
     whatever stands there: the code of a padded sequence is that of the cut one, in either direction.
 
     Raises:
-        FdlError: for options that are none, and for a cell with state.
+        FdlError: for options that are none, a cell with state, and dropout for a cell without recurrent weights.
     """
 
     cell: Cell
@@ -41,6 +47,7 @@ class Recurrent(Layer):
     reverse: bool = False
     unroll: int = 1
     remat: int | None = None
+    recurrent_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if self.outputs not in ("last", "all"):
@@ -49,6 +56,9 @@ class Recurrent(Layer):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise FdlError(f"Recurrent({name})", repr(value), "a number of steps, at least 1")
+        Dropout(self.recurrent_dropout)  # which refuses a rate out of range
+        if self.recurrent_dropout and type(self.cell).forward is not Gated.forward:
+            raise FdlError("Recurrent(recurrent_dropout)", f"a cell {type(self.cell).__name__}", "RNN, LSTM, GRU or MGU")
 
     def forward(self, scope: Scope, x: jax.Array, valid: jax.Array | None = None, carry: Any = None, *, return_carry: bool = False) -> Any:
         if x.ndim != 3:
@@ -57,8 +67,13 @@ class Recurrent(Layer):
         params, step = scope.lift(self.cell, start, x[:, 0], name="cell")
         jax.eval_shape(step, params, start, x[:, 0])  # what does not fit is told before it enters a loop
 
+        dropped = []
+        if scope.train and self.recurrent_dropout:
+            ones = jnp.ones((x.shape[0], self.cell.features), x.dtype)
+            dropped.append(scope(Dropout(self.recurrent_dropout), ones, name="recurrent_dropout"))
+
         def along(carry: Any, x: jax.Array, valid: jax.Array | None) -> tuple[Any, jax.Array]:
-            return self.cell.along(params, step, carry, x, valid, self.reverse, self.unroll)
+            return self.cell.along(params, step, carry, x, valid, self.reverse, self.unroll, *dropped)
 
         valid = None if valid is None else mask(valid, x)
         end, y = along(start, x, valid) if self.remat is None else _in_pieces(along, start, x, valid, self.remat, self.reverse)

@@ -22,8 +22,8 @@ from fdl.ops._pool import avg_pool as avg_pool
 from fdl.ops._pool import max_pool as max_pool
 from fdl.ops._positions import rotary as rotary
 from fdl.ops._positions import sinusoidal as sinusoidal
+from fdl.ops._recurrence import WeightedStep as WeightedStep
 from fdl.ops._recurrence import recur as recur
-from fdl.ops._recurrence import recur_with_weights as recur_with_weights
 from fdl.ops._resize import Method as Method
 from fdl.ops._resize import upsample as upsample
 from fdl.ops._window import explicit_padding as explicit_padding

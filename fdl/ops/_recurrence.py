@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,35 @@ Carry = TypeVar("Carry")
 CACHE = 2**19  # bytes of products: the half of a common second-level cache
 
 
+class WeightedStep(NamedTuple):
+    """A step for `recur` that multiplies with weight matrices: their gradients are one product each, after the loop.
+
+    The transpose of a scanned step would add up the gradient of every matrix at each time step. Here a product
+    `m_t = v_t U` is differentiated as `dm_t = dv_t U + e_t`, where `e = v dU` is one product for all time steps before
+    the tangent's loop; its transpose, `dU = v^T dm`, then comes after the gradient's loop. Nothing else is derived by
+    hand, so that derivatives of every order and mode follow. For the gradient's loop a step keeps what its products, or
+    `sigmoid`, `tanh` and `remember` of this module, return, and computes all else again. On CPU long sequences are taken
+    in pieces whose products stay in the cache.
+
+    Args:
+        step: a pure function `(params, product, carry, z_t) -> (carry, y_t)` that closes over no arrays;
+            `product(name, v)` is `v @ weights[name]`, to be used once for each name, with `v` `[batch, k]`. The carry's
+            leaves are floating point.
+        project: what a step needs of its input, as a function of all inputs `[time, batch, features]` at once.
+        weights: matrices `[k, n]` by name.
+        params: a pytree of the other arrays that `step` needs.
+        mask: factors `[batch, k]` of every `v`, the same at each step and without a gradient, such as dropout's; default none.
+    """
+
+    step: Callable[..., tuple[Any, jax.Array]]
+    project: Callable[[jax.Array], jax.Array]
+    weights: dict[str, jax.Array]
+    params: Any = None
+    mask: jax.Array | None = None
+
+
 def recur(
-    step: Callable[[Carry, jax.Array], tuple[Carry, jax.Array]],
+    step: Callable[[Carry, jax.Array], tuple[Carry, jax.Array]] | WeightedStep,
     carry: Carry,
     x: jax.Array,
     valid: jax.Array | None = None,
@@ -24,7 +51,7 @@ def recur(
     """Runs `carry, y_t = step(carry, x_t)` along time.
 
     Args:
-        step: a pure function; `x_t` is `[batch, features]`.
+        step: a pure function; `x_t` is `[batch, features]`. Or a `WeightedStep`, whose gradient is faster.
         carry: the first carry, a pytree of arrays `[batch, ...]`.
         x: `[batch, time, features]`.
         valid: which steps count, all where not given: integers `[batch]`, the lengths, or booleans `[batch, time]`. A
@@ -37,91 +64,66 @@ def recur(
         The carry after each sequence's last counted step, and the outputs `[batch, time, ...]`.
     """
     keep, x = _counted(valid, x)
-
-    def body(carry: Carry, now: tuple[Any, jax.Array]) -> tuple[Carry, jax.Array]:
-        keep, x_t = now
-        return _kept(keep, step(carry, x_t), carry)
-
-    carry, outputs = jax.lax.scan(body, carry, (keep, x), reverse=reverse, unroll=unroll)
+    scan = partial(jax.lax.scan, reverse=reverse, unroll=unroll)
+    if isinstance(step, WeightedStep):
+        carry, outputs = _by_pieces(_weighted(step, scan), step.weights, carry, (keep, x), reverse)
+    else:
+        carry, outputs = scan(lambda carry, now: _kept(now[0], step(carry, now[1]), carry), carry, (keep, x))
     return carry, outputs.swapaxes(0, 1)
 
 
-def recur_with_weights(
-    step: Callable[..., tuple[Carry, jax.Array]],
-    project: Callable[[jax.Array], jax.Array],
-    weights: dict[str, jax.Array],
-    params: Any,
-    carry: Carry,
-    x: jax.Array,
-    valid: jax.Array | None = None,
-    *,
-    reverse: bool = False,
-    unroll: int = 1,
-) -> tuple[Carry, jax.Array]:
-    """`recur` for a step that multiplies with weight matrices: their gradients are one product each, after the loop.
+def _weighted(weighted: WeightedStep, scan: Callable[..., Any]) -> Callable[..., Any]:
+    """`(carry, (keep, x)) -> (carry, outputs)` with the gradient that `WeightedStep` tells of."""
 
-    The transpose of a scanned step would add up the gradient of every matrix at each time step. Here a product
-    `m_t = v_t U` is differentiated as `dm_t = dv_t U + e_t`, where `e = v dU` is one product for all time steps before
-    the tangent's loop; its transpose, `dU = v^T dm`, then comes after the gradient's loop. Nothing else is derived by
-    hand, so that derivatives of every order and mode follow. For the gradient's loop a step keeps what its products, or
-    `sigmoid`, `tanh` and `remember` of this module, return, and computes all else again. On CPU long sequences are taken
-    in pieces whose products stay in the cache.
+    def loop(weights: Any, params: Any, carry: Carry, z: Any, still: Any, taps: Any) -> tuple[Any, dict[str, jax.Array]]:
+        keep, mask = still
 
-    Args:
-        step: a pure function `(params, product, carry, z_t) -> (carry, y_t)` that closes over no arrays;
-            `product(name, v)` is `v @ weights[name]`, to be used once for each name, with `v` `[batch, k]`.
-        project: what a step needs of its input, as a function of all inputs `[time, batch, features]` at once.
-        weights: matrices `[k, n]` by name.
-        params: a pytree of the other arrays that `step` needs.
-        carry: as in `recur`; so are `x`, `valid`, `reverse` and `unroll`. Its leaves are floating point.
-
-    Returns:
-        As `recur`.
-    """
-    keep, x = _counted(valid, x)
-
-    def loop(weights: Any, params: Any, carry: Carry, z: Any, keep: Any, taps: Any) -> tuple[Any, dict[str, jax.Array]]:
         @partial(jax.checkpoint, prevent_cse=False, policy=_POLICY)
         def body(carry: Carry, now: Any) -> tuple[Carry, Any]:
             (keep, z, taps), factors = now, {}
 
             def product(name: str, v: jax.Array) -> jax.Array:
-                factors[name] = v
-                return _tapped(v @ weights[name], taps[name])
+                factors[name] = v if mask is None else v * mask
+                return _tapped(factors[name] @ weights[name], taps[name])
 
-            carry, y = _kept(keep, step(params, product, carry, z), carry)
+            carry, y = _kept(keep, weighted.step(params, product, carry, z), carry)
             return carry, (y, factors)
 
-        carry, (y, factors) = jax.lax.scan(body, carry, (keep, z, taps), reverse=reverse, unroll=unroll)
+        carry, (y, factors) = scan(body, carry, (keep, z, taps))
         return (carry, y), factors
 
     def no_taps(weights: dict[str, jax.Array], z: Any) -> dict[str, jax.Array]:
         return {name: jnp.zeros((*jax.tree.leaves(z)[0].shape[:2], u.shape[1]), u.dtype) for name, u in weights.items()}
 
     @jax.custom_jvp
-    def run(weights: Any, params: Any, carry: Carry, z: Any, keep: Any) -> tuple[Carry, jax.Array]:
-        return loop(weights, params, carry, z, keep, no_taps(weights, z))[0]
+    def run(weights: Any, params: Any, carry: Carry, z: Any, still: Any) -> tuple[Carry, jax.Array]:
+        return loop(weights, params, carry, z, still, no_taps(weights, z))[0]
 
     @run.defjvp
     def run_jvp(primals: Any, tangents: Any) -> Any:
-        weights, params, carry, z, keep = primals
-        free = lambda params, carry, z, taps: loop(weights, params, carry, z, keep, taps)
+        weights, params, carry, z, still = primals
+        free = lambda params, carry, z, taps: loop(weights, params, carry, z, still, taps)
         out, linear, factors = jax.linearize(free, params, carry, z, no_taps(weights, z), has_aux=True)
         along = {name: factors[name] @ tangents[0][name] for name in weights}
         return out, linear(*tangents[1:4], along)
 
     def piece(carry: Carry, now: tuple[Any, jax.Array]) -> tuple[Carry, jax.Array]:
         keep, x = now
-        return run(weights, params, carry, project(x), keep)
+        return run(weighted.weights, weighted.params, carry, weighted.project(x), (keep, weighted.mask))
 
-    size = _piece(len(x), x.shape[1] * sum(u.shape[1] * u.dtype.itemsize for u in weights.values()))
-    if size == len(x):
-        carry, outputs = piece(carry, (keep, x))
-    else:
-        pieces = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), (keep, x))
-        carry, outputs = jax.lax.scan(piece, carry, pieces, reverse=reverse)
-        outputs = outputs.reshape(len(x), *outputs.shape[2:])
-    return carry, outputs.swapaxes(0, 1)
+    return piece
+
+
+def _by_pieces(
+    run: Callable[..., Any], weights: dict[str, jax.Array], carry: Carry, now: tuple[Any, jax.Array], reverse: bool
+) -> tuple[Carry, jax.Array]:
+    """`run` over pieces of time whose products stay in the cache."""
+    time, batch = now[1].shape[:2]
+    size = _piece(time, batch * sum(u.shape[1] * u.dtype.itemsize for u in weights.values()))
+    if size == time:
+        return run(carry, now)
+    carry, outputs = jax.lax.scan(run, carry, jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), now), reverse=reverse)
+    return carry, outputs.reshape(time, *outputs.shape[2:])
 
 
 def _piece(time: int, step_bytes: int) -> int:
@@ -175,7 +177,7 @@ def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
 
 
 def remember(a: jax.Array) -> jax.Array:
-    """`a`, kept for the gradient's loop by `recur_with_weights`, where it would be computed again."""
+    """`a`, kept for the gradient's loop of a `WeightedStep`, where it would be computed again."""
     return checkpoint_name(a, "remembered")
 
 

@@ -15,6 +15,7 @@ CASES: dict[str, tuple[nn.Layer, tuple]] = {
     "LSTM that keeps its carry": (nn.Carried(nn.Recurrent(nn.LSTM(3), "all")), ((2, 4, 3), np.array([True, False]))),
     "GRU": (nn.Recurrent(nn.GRU(3), reverse=True), ((2, 4, 3), LENGTHS)),
     "GRU with its reset before": (nn.Recurrent(nn.GRU(3, reset="before"), "all", remat=3), ((2, 4, 3), MASK)),
+    "GRU with dropout of its state": (nn.Recurrent(nn.GRU(3, reset="before"), "all", recurrent_dropout=0.4), ((2, 4, 3), MASK)),
     "MGU": (nn.Recurrent(nn.MGU(3), "all", unroll=2), ((2, 4, 2), MASK)),
     "LRU": (nn.Recurrent(nn.LRU(3, states=2), "all"), ((2, 4, 2), MASK)),
     "Bidirectional": (nn.Bidirectional(nn.Recurrent(nn.GRU(2), "all")), ((2, 4, 3), LENGTHS)),

@@ -100,6 +100,94 @@ def test_one_mask_serves_all_time_steps():
     assert not (y[0] == y[1]).all()
 
 
+def masked_cells():
+    """Steps as the papers write them, `m` where the recurrent weights see a state."""
+
+    def rnn(p, h, x, m):
+        return jnp.tanh(x @ p["kernel"] + (h * m) @ p["recurrent"] + p["bias"][None])
+
+    def lstm(p, carry, x, m):
+        h, c = carry
+        i, f, g, o = jnp.split(x @ p["kernel"] + (h * m) @ p["recurrent"] + p["bias"][None], 4, -1)
+        c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+        return nn.sigmoid(o) * jnp.tanh(c), c
+
+    def gru(p, h, x, m):
+        (x_r, x_z, x_n), (u_r, u_z, u_n) = jnp.split(x @ p["kernel"] + p["bias"][None], 3, -1), jnp.split(p["recurrent"], 3, -1)
+        r, z = nn.sigmoid(x_r + (h * m) @ u_r), nn.sigmoid(x_z + (h * m) @ u_z)
+        back = r * ((h * m) @ u_n + p["recurrent_bias"][None]) if "recurrent_bias" in p else (r * h * m) @ u_n
+        return (1 - z) * jnp.tanh(x_n + back) + z * h
+
+    def mgu(p, h, x, m):
+        (x_f, x_n), (u_f, u_n) = jnp.split(x @ p["kernel"] + p["bias"][None], 2, -1), jnp.split(p["recurrent"], 2, -1)
+        f = nn.sigmoid(x_f + (h * m) @ u_f)
+        return (1 - f) * h + f * jnp.tanh(x_n + (f * h * m) @ u_n)
+
+    return {"RNN": (nn.RNN(4), rnn), "LSTM": (nn.LSTM(4), lstm), "GRU": (nn.GRU(4), gru), "MGU": (nn.MGU(4), mgu)} | {
+        "GRU with its reset before": (nn.GRU(4, reset="before"), gru)
+    }
+
+
+@pytest.mark.parametrize(("cell", "step"), masked_cells().values(), ids=masked_cells())
+@pytest.mark.parametrize("options", [{}, {"reverse": True, "remat": 2}], ids=["", "reverse, remat"])
+def test_dropout_of_a_recurrent_state_is_a_plain_loop_with_one_mask_a_sequence(float64, error, cell, step, options):
+    rng = np.random.default_rng(0)
+    x, valid = rng.normal(size=(3, 5, 2)), np.array([[1, 0, 1, 1, 0], [0, 1, 1, 0, 1], [1, 1, 1, 1, 1]], bool)
+    layer = nn.Recurrent(cell, "all", recurrent_dropout=0.4, **options)
+    params = jax.tree.map(lambda a: rng.normal(size=a.shape), jax.eval_shape(layer.init, KEY, x)[0]["cell"])
+    _, _, taps = jax.jit(lambda p: nn.tap(layer, {"cell": p}, {}, x, valid, key=KEY, train=True))(params)
+    mask = taps["/recurrent_dropout"]
+    assert set(np.unique(mask)) == {0, 1 / (1 - 0.4)}
+
+    def plain(params, x):
+        carry, outputs = cell.start(3, x.dtype), [None] * 5
+        for t in range(5)[::-1] if layer.reverse else range(5):
+            new, keep = step(params, carry, x[:, t], mask), valid[:, t, None]
+            carry = jax.tree.map(lambda n, o, keep=keep: jnp.where(keep, n, o), new, carry)
+            outputs[t] = jnp.where(keep, jax.tree.leaves(new)[0], 0)
+        return jnp.stack(outputs, 1), carry
+
+    def driven(params, x):
+        return layer.apply({"cell": params}, {}, x, valid, key=KEY, train=True, return_carry=True)[0]
+
+    @jax.jit
+    def results(params, x):
+        found = []
+        for run in (driven, plain):
+            y, pull = jax.vjp(run, params, x)
+            found.append((y, pull(jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape), y))))
+        return found
+
+    assert error(*results(params, x)) < 2e-14  # measured 3e-15
+
+
+def test_dropout_of_a_recurrent_state_is_off_in_evaluation_and_differs_between_sequences_directions_and_layers():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(50, 3, 2)), jnp.float32)
+    both = nn.Bidirectional(nn.Recurrent(nn.LSTM(30), "all", recurrent_dropout=0.3))
+    model, without = (nn.Stacked(layer, layer) for layer in (both, nn.Bidirectional(nn.Recurrent(nn.LSTM(30), "all"))))
+    params, _ = model.init(KEY, x)
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), params, without.init(KEY, x)[0]))
+    run = jax.jit(lambda model, params: model.apply(params, {}, x)[0], static_argnums=0)
+    assert np.array_equal(run(model, params), run(without, params))
+    _, _, taps = jax.jit(lambda params: nn.tap(model, params, {}, x, key=KEY, train=True, at="*/recurrent_dropout"))(params)
+    masks = [row.tobytes() for mask in taps.values() for row in np.asarray(mask)]
+    assert len(set(masks)) == len(masks) == 4 * 50
+    dropped = sum(int((mask == 0).sum()) for mask in taps.values())
+    low, high = scipy.stats.binom.interval(1 - 1e-6, 4 * 50 * 30, 0.3)
+    assert low <= dropped <= high
+
+
+def test_a_state_that_cannot_be_dropped_is_told():
+    keyless, x = nn.Recurrent(nn.RNN(3), recurrent_dropout=0.1), jnp.ones((1, 2, 3))
+    for make, told in (
+        (lambda: nn.Recurrent(nn.LRU(3), recurrent_dropout=0.1), "found a cell LRU; expected RNN, LSTM, GRU or MGU"),
+        (lambda: nn.Recurrent(nn.RNN(3), recurrent_dropout=1.0), r"Dropout\(rate\): found 1.0"),
+        (lambda: keyless.apply(keyless.init(KEY, x)[0], {}, x, train=True), "layer /recurrent_dropout: found no key"),
+    ):
+        with pytest.raises(FdlError, match=told):
+            make()
+
+
 def test_stochastic_depth_leaves_the_shortcut():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(100, 3)), jnp.float32)
     block = nn.Residual(nn.Sequential(jnp.sin, nn.Dropout(0.4, each="example")))

@@ -148,7 +148,8 @@ def test_a_mask_leaves_out_any_steps_and_reverse_runs_from_the_end(float64, erro
         assert not y[b, ~keep[b]].any()
 
 
-def test_products_with_weights_are_those_of_the_plain_loop_with_every_derivative(float64, error):
+@pytest.mark.parametrize("mask", [None, np.array([[0.5], [2.0]])], ids=["no mask", "mask"])
+def test_products_with_weights_are_those_of_the_plain_loop_with_every_derivative(float64, error, mask):
     """Two products a step, one after the other, and a parameter beside them."""
     weights, params = {"one": draw(3, 4, seed=1), "two": draw(4, 3, seed=2)}, draw(3, seed=3)
     x, h, valid = draw(2, 5, 3), draw(2, 3, seed=5), np.array([5, 3])
@@ -158,10 +159,9 @@ def test_products_with_weights_are_those_of_the_plain_loop_with_every_derivative
         return h, h**2
 
     def loss(form, weights, params, h, x):
-        plain = lambda h, x: step(params, lambda name, v: v @ weights[name], h, 2 * x)
-        carry, y = ops.recur(plain, h, x, valid) if form == "plain" else ops.recur_with_weights(
-            step, lambda x: 2 * x, weights, params, h, x, valid
-        )  # fmt: skip
+        plain = lambda h, x: step(params, lambda name, v: (v if mask is None else v * mask) @ weights[name], h, 2 * x)
+        weighted = ops.WeightedStep(step, lambda x: 2 * x, weights, params, mask)
+        carry, y = ops.recur(plain if form == "plain" else weighted, h, x, valid)
         return jnp.sum(jnp.sin(carry)) + jnp.sum(y * jnp.cos(y))
 
     @partial(jax.jit, static_argnums=0)
@@ -175,9 +175,8 @@ def test_products_with_weights_are_those_of_the_plain_loop_with_every_derivative
 
 def test_the_gradient_of_a_weight_is_no_carry_of_the_loop():
     weights = {"u": jnp.ones((3, 3))}
-    run = lambda weights, h, x: ops.recur_with_weights(
-        lambda params, product, h, z: 2 * (jnp.tanh(product("u", h) + z),), lambda x: x, weights, None, h, x
-    )
+    step = lambda params, product, h, z: 2 * (jnp.tanh(product("u", h) + z),)
+    run = lambda weights, h, x: ops.recur(ops.WeightedStep(step, lambda x: x, weights), h, x)
     jaxpr = jax.make_jaxpr(jax.grad(lambda *a: run(*a)[1].sum()))(weights, jnp.ones((2, 3)), jnp.ones((2, 5, 3)))
     carries = [e.params["jaxpr"].in_avals[e.params["num_consts"] :][: e.params["num_carry"]] for e in scans(jaxpr.jaxpr)]
     assert len(carries) == 2
