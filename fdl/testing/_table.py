@@ -85,7 +85,7 @@ def costs() -> str:
         optimizer = cls()
         state = jax.tree.leaves(jax.eval_shape(optimizer.init, params))
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in state) / count
-        rows.append(f"| `{cls.__name__}` | `{name}` | {size:.1f} | {optimizer.gradients_per_step:g} |")
+        rows.append(f"| `{cls.__name__}` | `{name}` | {size:.2f} | {optimizer.gradients_per_step:g} |")
     return "\n".join(["| optimizer | name in commands | bytes of state a parameter | gradients a step |", "|---|---|---|---|", *rows, ""])
 
 
