@@ -71,11 +71,11 @@ class PSGD(Treewise):
         return jax.tree.structure(p).unflatten(steps), {"m": m, "Q": Q}
 
     def _drawn(self, t, p):
-        """$V$ for every array, a function of seed and step alone; in float32 in every precision, so that the draws are the same."""
+        """$V$ for every array, a function of seed and step alone."""
         key = jax.random.fold_in(jax.random.key(whole(self.seed)), t.astype(jnp.int32))
         leaves, tree = jax.tree.flatten(p)
         keys = jax.random.split(key, len(leaves))
-        return tree.unflatten([jax.random.normal(k, x.shape, jnp.float32).astype(x.dtype) for k, x in zip(keys, leaves)])
+        return tree.unflatten([jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves)])
 
     def _moved(self, x, v, left, right):
         """Both factors, one step nearer to whitening."""

@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fdl import optim
@@ -121,7 +120,7 @@ def sophia(o, x):
 def _drawn(o, t, params):
     """The random numbers of a step: those that fdl draws, for a comparison of everything else."""
     key = jax.random.fold_in(jax.random.key(int(o.seed)), t)
-    return [np.asarray(jax.random.normal(k, p.shape, jnp.float32), np.float64) for k, p in zip(jax.random.split(key, len(params)), params)]
+    return [np.asarray(jax.random.normal(k, p.shape), np.float64) for k, p in zip(jax.random.split(key, len(params)), params)]
 
 
 def psgd(o, params):
