@@ -85,7 +85,7 @@ classics: dict[str, Any] = {name: by_name(name) for name in CLASSICS}
 
 
 def from_toml(path: str | os.PathLike[str], task: Trainable) -> dict[str, Contestant]:
-    """The contestants of a TOML file.
+    """The contestants of a TOML file, such as::
 
         [contestants.momentum]
         optimizer = "momentum"                                # or "optax.NAME", or "MODULE:NAME"
