@@ -91,7 +91,9 @@ def test_the_command_prints_and_writes_the_table(tmp_path):
 
 
 def test_the_command_tells_an_unknown_case(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "fdl", "check", "optimizers", "adagrad-warn"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "fdl", "check", "optimizers", "adagrad-warn"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert "Did you mean 'adagrad-warm'?" in done.stderr
     assert "Traceback" not in done.stderr
