@@ -7,6 +7,9 @@ from fdl.testing import equivalence
 from fdl.testing.rules import CASES
 
 
+DTYPES = [pytest.param(dtype, marks=[] if dtype == "float64" else pytest.mark.slow) for dtype in equivalence.TOLERANCE]
+
+
 def names(mutants):
     return [f"{case}: {what}" for case, what, _, _ in mutants]
 
@@ -16,7 +19,7 @@ def deviation(case, ours, dtype):
     return max(equivalence.one_step(case, dtype, ours).values()) if case.optax else equivalence.open_loop(case, dtype, ours)
 
 
-@pytest.mark.parametrize("dtype", equivalence.TOLERANCE)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("name", "what", "old", "new"), MUTANTS, ids=names(MUTANTS))
 def test_a_wrong_rule_is_rejected(name, what, old, new, dtype):
     case = CASES[name]
