@@ -6,7 +6,6 @@ from mutants import MUTANTS, SAME_RULES, mutate
 from fdl.testing import equivalence
 from fdl.testing.rules import CASES
 
-
 DTYPES = [pytest.param(dtype, marks=[] if dtype == "float64" else pytest.mark.slow) for dtype in equivalence.TOLERANCE]
 
 
