@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import jax
@@ -177,7 +178,7 @@ def _equations(jaxpr: Any, outer: tuple[str, ...], params: dict[Any, int]) -> It
         stack = re.sub(r"\w*\(|\)", "", str(eqn.source_info.name_stack))  # a gradient's: transpose(jvp(scope))/inner
         names = (*outer, *filter(None, stack.split("/")))
         taken = {i: params[v] for i, v in enumerate(eqn.invars) if not hasattr(v, "val") and v in params}
-        if eqn.primitive.name in ("jit", "pjit") and eqn.params["name"] != "conv_by_tiles":
+        if eqn.primitive.name in ("jit", "pjit") and eqn.params["name"] not in _CONVOLUTIONS:
             body = eqn.params["jaxpr"].jaxpr
             yield from _equations(body, names, {body.invars[i]: p for i, p in taken.items()})
         else:
@@ -189,40 +190,55 @@ _FREE = {"reshape", "transpose", "broadcast_in_dim", "squeeze", "slice", "dynami
          "random_seed", "random_split", "optimization_barrier", "split"}  # fmt: skip
 
 
+_CONVOLUTIONS = ("conv_by_tiles", "conv_by_groups", "conv_by_shifts")
+
+
 def _flops(jaxpr: Any) -> int:
     return sum(map(_cost, jaxpr.eqns))
 
 
 def _cost(eqn: Any) -> int:
     name, out = eqn.primitive.name, sum(math.prod(v.aval.shape) for v in eqn.outvars)
-    inner = [
-        p.jaxpr if hasattr(p, "jaxpr") else p
-        for v in eqn.params.values()
-        for p in (v if isinstance(v, tuple) else (v,))
-        if hasattr(p, "eqns") or hasattr(p, "jaxpr")
-    ]
-    if eqn.params.get("name") in ("conv_by_tiles", "conv_by_groups"):  # the convolution that it computes, not its tricks
-        if "transpose" not in str(eqn.source_info.name_stack):
-            return _conv_flops(eqn)
-        dy, kernel = eqn.invars[-1].aval.shape, eqn.outvars[-1].aval.shape  # one convolution for each gradient, the kernel's last
-        return len(eqn.outvars) * 2 * math.prod(dy) * math.prod(kernel[:-1])
+    inner = _inner(eqn)
+    if name in ("canonical_conv", "conv_general_dilated") or eqn.params.get("name") in _CONVOLUTIONS:
+        return round(_conv_flops(eqn))
     if inner:
         return max(map(_flops, inner)) * eqn.params.get("length", 1)
     if name == "dot_general":
         contracted = eqn.params["dimension_numbers"][0][0]
         return 2 * out * math.prod(eqn.invars[0].aval.shape[axis] for axis in contracted)
-    if name in ("canonical_conv", "conv_general_dilated"):
-        return _conv_flops(eqn)
     if name in _FREE:
         return 0
     return max(out, *(math.prod(v.aval.shape) for v in eqn.invars)) if name.startswith("reduce") else out
 
 
-def _conv_flops(eqn: Any) -> int:
-    """Each output meets the whole window, or each input does, where those are fewer: what is between dilated inputs is zero."""
+def _inner(eqn: Any) -> list[Any]:
+    """The jaxprs among an equation's parameters."""
+    params = (p for v in eqn.params.values() for p in (v if isinstance(v, tuple) else (v,)))
+    return [p.jaxpr if hasattr(p, "jaxpr") else p for p in params if hasattr(p, "eqns") or hasattr(p, "jaxpr")]
+
+
+def _conv_flops(eqn: Any, shifts: bool = False) -> Fraction:
+    """Of a convolution's products alone: what else an equation holds are tricks by which it is computed."""
+    if eqn.primitive.name in ("canonical_conv", "conv_general_dilated"):
+        return 2 * eqn.params.get("share", 1) * _products(eqn)
+    if shifts and eqn.primitive.name == "mul":
+        return Fraction(2 * math.prod(eqn.outvars[0].aval.shape))
+    shifts = shifts or eqn.params.get("name") == "conv_by_shifts"
+    costs = [sum((_conv_flops(e, shifts) for e in jaxpr.eqns), Fraction()) for jaxpr in _inner(eqn)]
+    return max(costs, default=Fraction()) * eqn.params.get("length", 1)
+
+
+def _products(eqn: Any) -> int:
+    """Along each axis every output meets the whole window, or every input does, where those are fewer: zeros between do not count.
+
+    Between dilated inputs stand zeros; a gradient's window may be so large that every output rather meets every input.
+    """
     x, kernel, y = (v.aval.shape for v in (*eqn.invars[:2], eqn.outvars[0]))
-    numbers = eqn.params.get("dimension_numbers")
-    x_channels, channels, features = (numbers.lhs_spec[1], *numbers.rhs_spec[1::-1]) if numbers else (-1, -2, -1)
-    groups = x[x_channels] // kernel[channels]
-    outward, inward = math.prod(y) * math.prod(kernel) // kernel[features], math.prod(x) * math.prod(kernel) // kernel[channels] // groups
-    return 2 * min(outward, inward)
+    x_axes, kernel_axes, y_axes = eqn.params.get("dimension_numbers") or ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+    dilation = eqn.params.get("lhs_dilation") or eqn.params["x_dilation"]
+    count = y[y_axes[0]] * y[y_axes[1]] * kernel[kernel_axes[1]]
+    for i, k, o, apart in zip(x_axes[2:], kernel_axes[2:], y_axes[2:], dilation):
+        inputs, window, outputs = x[i], kernel[k], y[o]
+        count *= min(outputs * window, inputs * window, *[inputs * outputs] * (apart > 1))
+    return count

@@ -8,6 +8,7 @@ gradients, Jacobian- and Hessian-vector products of every order stay fast. Accel
 """
 
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from jax.interpreters import ad, batching, mlir
 
 from fdl.ops._window import pad, slices
 
+WHOLE = Fraction(1)
 LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 
 
@@ -39,9 +41,12 @@ def lax_conv(x: jax.Array, w: jax.Array, groups: int, steps: Steps) -> jax.Array
     return jax.lax.conv_general_dilated(x, w, *steps, LAYOUTS[x.ndim - 2], feature_group_count=groups)
 
 
-def canonical_conv(x: jax.Array, w: jax.Array, steps: Steps, patches: bool = False) -> jax.Array:
-    """Convolution of `[batch, height, width, channels]`; its forward pass, for few channels, as one product of `patches`."""
-    return _conv_p.bind(*_varying_alike(x, w), patches=patches, **steps._asdict())
+def canonical_conv(x: jax.Array, w: jax.Array, steps: Steps, patches: bool = False, share: Fraction = WHOLE) -> jax.Array:
+    """Convolution of `[batch, height, width, channels]`; its forward pass, for few channels, as one product of `patches`.
+
+    As a part of a larger one, made for speed, its multiplications stand for a `share` of as many: `nn.summary` counts those.
+    """
+    return _conv_p.bind(*_varying_alike(x, w), patches=patches, share=share, **steps._asdict())
 
 
 def _varying_alike(x: jax.Array, w: jax.Array) -> list[jax.Array]:
@@ -57,7 +62,7 @@ def _patches_conv(x: jax.Array, w: jax.Array, steps: Steps) -> jax.Array:
     return patches @ w.reshape(-1, w.shape[-1])
 
 
-def _compute(x: jax.Array, w: jax.Array, *, patches: bool, **how: Any) -> jax.Array:
+def _compute(x: jax.Array, w: jax.Array, *, patches: bool, share: Fraction, **how: Any) -> jax.Array:
     return _patches_conv(x, w, Steps(**how)) if patches else lax_conv(x, w, 1, Steps(**how))
 
 
@@ -80,23 +85,27 @@ def _extent(sizes: Sequence[int], dilation: Sequence[int]) -> list[int]:
 _fence = jax.lax.optimization_barrier
 
 
-def _transpose_x(dy: Any, x: Any, w: Any, *, strides: Any, padding: Any, x_dilation: Any, w_dilation: Any, patches: bool) -> Any:
+def _transpose_x(
+    dy: Any, x: Any, w: Any, *, strides: Any, padding: Any, x_dilation: Any, w_dilation: Any, patches: bool, share: Fraction
+) -> Any:
     """dx = dilated dy * flipped w, with input and output channels exchanged."""
     reach, spread = _extent(w.shape[:2], w_dilation), _extent(dy.shape[1:3], strides)
     length = _extent(x.aval.shape[1:3], x_dilation)
     low = [r - 1 - p[0] for r, p in zip(reach, padding)]
     high = [n + r - 1 - e - a for n, r, e, a in zip(length, reach, spread, low)]
     flipped = _fence(w[::-1, ::-1].transpose(0, 1, 3, 2))
-    return canonical_conv(dy, flipped, Steps(x_dilation, tuple(zip(low, high)), strides, w_dilation))
+    return canonical_conv(dy, flipped, Steps(x_dilation, tuple(zip(low, high)), strides, w_dilation), share=share)
 
 
-def _transpose_w(dy: Any, x: Any, w: Any, *, strides: Any, padding: Any, x_dilation: Any, w_dilation: Any, patches: bool) -> Any:
+def _transpose_w(
+    dy: Any, x: Any, w: Any, *, strides: Any, padding: Any, x_dilation: Any, w_dilation: Any, patches: bool, share: Fraction
+) -> Any:
     """dw = x * dy with the batch contracted: [C, H, W, N] * [H, W, N, O] -> [C, kh, kw, O]."""
     reach, spread = _extent(w.aval.shape[:2], w_dilation), _extent(dy.shape[1:3], strides)
     length = _extent(x.shape[1:3], x_dilation)
     high = [r - 1 + e - n - p[0] for r, e, n, p in zip(reach, spread, length, padding)]
     steps = Steps(w_dilation, tuple((p[0], h) for p, h in zip(padding, high)), x_dilation, strides)
-    return canonical_conv(_fence(x.transpose(3, 1, 2, 0)), _fence(dy.transpose(1, 2, 0, 3)), steps).transpose(1, 2, 0, 3)
+    return canonical_conv(_fence(x.transpose(3, 1, 2, 0)), _fence(dy.transpose(1, 2, 0, 3)), steps, share=share).transpose(1, 2, 0, 3)
 
 
 ad.defbilinear(_conv_p, _transpose_x, _transpose_w)

@@ -2,12 +2,13 @@
 
 import functools
 import math
+from fractions import Fraction
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from fdl.ops._canonical import Steps, canonical_conv, lax_conv
+from fdl.ops._canonical import WHOLE, Steps, canonical_conv, lax_conv
 from fdl.ops._tiled import conv_by_tiles
 from fdl.ops._window import pad, slices
 
@@ -27,17 +28,17 @@ def convolve(x: jax.Array, kernel: jax.Array, groups: int, form: Form, steps: St
         return conv_by_groups(x, kernel, groups, form, steps)
     if form == "shifts":
         raise ValueError("no shifts form of one group: it is for depthwise convolutions")
-    return _flat(x, kernel, form, steps)
+    return _flat(x, kernel, form, steps, WHOLE)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4))  # a name in the jaxpr: `nn.summary` counts one convolution
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))  # a name in the jaxpr: `nn.summary` counts its convolutions alone
 def conv_by_groups(x: jax.Array, kernel: jax.Array, groups: int, form: Form, steps: Steps) -> jax.Array:
     """Depthwise as a sum of shifted products, else as convolutions of bundles of groups, one after another."""
     *window, inputs, features = kernel.shape
     if form == "shifts" and inputs > 1:
         raise ValueError(f"no shifts form of {inputs} channels in each group: it is for depthwise convolutions")
     if form == "shifts" or (form == "auto" and inputs == 1 and features == groups and math.prod(window) <= FEW_TAPS):
-        return _shifts(x, kernel, steps)
+        return conv_by_shifts(x, kernel, steps)
     outputs = features // groups
     size = next(n for n in range(1, groups + 1) if groups % n == 0 and (n == groups or n * min(inputs, outputs) >= BUNDLE))
     kernel = kernel.reshape(*window, 1, inputs, groups // size, size, outputs)
@@ -46,11 +47,12 @@ def conv_by_groups(x: jax.Array, kernel: jax.Array, groups: int, form: Form, ste
     kernel = kernel.reshape(*window, size * inputs, groups // size, size * outputs)
     x = x.reshape(*x.shape[:-1], groups // size, size * inputs)
     form = "canonical" if form == "auto" else form
-    y = jax.vmap(lambda x, kernel: _flat(x, kernel, form, steps), (-2, -2), -2)(x, kernel)
+    y = jax.vmap(lambda x, kernel: _flat(x, kernel, form, steps, Fraction(1, size)), (-2, -2), -2)(x, kernel)
     return y.reshape(*y.shape[:-2], features)
 
 
-def _shifts(x: jax.Array, kernel: jax.Array, steps: Steps) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=2)  # a name in the jaxpr: `nn.summary` counts its products alone
+def conv_by_shifts(x: jax.Array, kernel: jax.Array, steps: Steps) -> jax.Array:
     places = [pad(jnp.repeat(x, kernel.shape[-1] // x.shape[-1], -1), steps.padding, dilation=steps.x_dilation)]
     for axis, walk in enumerate(zip(kernel.shape[:-2], steps.strides, steps.w_dilation), 1):
         places = [part for place in places for part in slices(place, axis, *walk)]
@@ -58,33 +60,33 @@ def _shifts(x: jax.Array, kernel: jax.Array, steps: Steps) -> jax.Array:
     return functools.reduce(jnp.add, [place * tap for place, tap in zip(places, taps)])
 
 
-def _flat(x: jax.Array, kernel: jax.Array, form: Form, steps: Steps) -> jax.Array:
+def _flat(x: jax.Array, kernel: jax.Array, form: Form, steps: Steps, share: Fraction) -> jax.Array:
     """In two dimensions: one is given another of size 1; of three, the first joins the batch, and its taps the channels."""
     if x.ndim == 4:
-        return _plane(x, kernel, form, steps)
+        return _plane(x, kernel, form, steps, share)
     if x.ndim == 3:
         steps = Steps(*((still, *axes) for still, axes in zip((1, (0, 0), 1, 1), steps)))
-        return _plane(x[:, None], kernel[None], form, steps)[:, 0]
+        return _plane(x[:, None], kernel[None], form, steps, share)[:, 0]
     x = pad(x, (steps.padding[0], (0, 0), (0, 0)), dilation=(steps.x_dilation[0], 1, 1))
     x = jnp.concatenate(slices(x, 1, kernel.shape[0], steps.strides[0], steps.w_dilation[0]), -1)
     kernel = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
-    y = _plane(x.reshape(-1, *x.shape[2:]), kernel, form, Steps(*(axes[1:] for axes in steps)))
+    y = _plane(x.reshape(-1, *x.shape[2:]), kernel, form, Steps(*(axes[1:] for axes in steps)), share)
     return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
-def _plane(x: jax.Array, kernel: jax.Array, form: Form, steps: Steps) -> jax.Array:
+def _plane(x: jax.Array, kernel: jax.Array, form: Form, steps: Steps, share: Fraction) -> jax.Array:
     width = kernel.shape[1]
     if form == "auto":
         form = _fastest(x, kernel, steps)
     elif (form in ("blocks", "winograd") and not steps.plain) or (form == "winograd" and width not in WINOGRAD_WIDTHS):
         raise ValueError(f"no {form} form for strides {steps.strides}, dilation {steps.w_dilation} and a kernel {width} wide")
     if form in ("blocks", "winograd"):
-        return conv_by_tiles(form, _valid, x, kernel, steps.padding)
-    return canonical_conv(x, kernel, steps, patches=form == "patches")
+        return conv_by_tiles(form, _valid, x, kernel, steps.padding, share)
+    return canonical_conv(x, kernel, steps, form == "patches", share)
 
 
-def _valid(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return canonical_conv(x, kernel, Steps((1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1)))
+def _valid(x: jax.Array, kernel: jax.Array, share: Fraction) -> jax.Array:
+    return canonical_conv(x, kernel, Steps((1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1)), share=share)
 
 
 def _fastest(x: jax.Array, kernel: jax.Array, steps: Steps) -> Form:

@@ -16,6 +16,7 @@ Everything is linear in each operand and made of convolutions without stride: gr
 
 import functools
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any, Literal
 
 import jax
@@ -25,32 +26,35 @@ from numpy.polynomial.polynomial import polyfromroots
 
 from fdl.ops._window import pad
 
-Conv = Callable[[jax.Array, jax.Array], jax.Array]
+Conv = Callable[[jax.Array, jax.Array, Fraction], jax.Array]
 OUTPUTS = {"blocks": 2, "winograd": 4}  # in a tile
 POINTS = (0.0, 1.0, -1.0, 2.0, -0.5, 0.5, -2.0)  # small and exact: with them a float32 loses two bits, with larger ones more
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 4))  # a name in the jaxpr: `nn.summary` counts one convolution
+@functools.partial(jax.jit, static_argnums=(0, 1, 4, 5))  # a name in the jaxpr: `nn.summary` counts its convolutions alone
 def conv_by_tiles(
-    form: Literal["blocks", "winograd"], conv: Conv, x: jax.Array, kernel: jax.Array, padding: tuple[tuple[int, int], ...]
+    form: Literal["blocks", "winograd"], conv: Conv, x: jax.Array, kernel: jax.Array, padding: tuple[tuple[int, int], ...], share: Fraction
 ) -> jax.Array:
-    """The convolution of `x` `[batch, height, width, channels]` by `kernel`, made of convolutions `conv` without padding."""
+    """The convolution of `x` `[batch, height, width, channels]` by `kernel`, made of convolutions `conv` without padding.
+
+    `share` of its multiplications are asked for, and of those of the convolutions that it is made of, `conv`'s third argument.
+    """
     x = pad(x, padding)
     width = x.shape[2] - kernel.shape[1] + 1
-    y = {"blocks": _blocks, "winograd": _winograd}[form](conv, x, kernel, -(-width // OUTPUTS[form]))
+    y = {"blocks": _blocks, "winograd": _winograd}[form](conv, x, kernel, -(-width // OUTPUTS[form]), share * width * kernel.shape[1])
     return y.reshape(*y.shape[:2], -1, kernel.shape[-1])[:, :, :width]
 
 
-def _blocks(conv: Conv, x: jax.Array, kernel: jax.Array, tiles: int) -> jax.Array:
+def _blocks(conv: Conv, x: jax.Array, kernel: jax.Array, tiles: int, asked: Fraction) -> jax.Array:
     size, (height, taps, channels, features) = OUTPUTS["blocks"], kernel.shape
     seen = -(-(taps - 1) // size) + 1  # tiles of inputs that a tile of outputs sees
     shifted = [jnp.pad(kernel, ((0, 0), (i, seen * size - taps - i), (0, 0), (0, 0))) for i in range(size)]
     x = pad(x, ((0, 0), (0, (tiles + seen - 1) * size - x.shape[2])))
     x = x.reshape(*x.shape[:2], tiles + seen - 1, size * channels)
-    return conv(x, jnp.stack(shifted, 3).reshape(height, seen, size * channels, size * features))
+    return conv(x, jnp.stack(shifted, 3).reshape(height, seen, size * channels, size * features), asked / (tiles * seen * size**2))
 
 
-def _winograd(conv: Conv, x: jax.Array, kernel: jax.Array, tiles: int) -> jax.Array:
+def _winograd(conv: Conv, x: jax.Array, kernel: jax.Array, tiles: int, asked: Fraction) -> jax.Array:
     size = OUTPUTS["winograd"]
     back, filters, transform = matrices(size, kernel.shape[1])
     x = pad(x, ((0, 0), (0, (tiles - 1) * size + len(transform) - x.shape[2])))
@@ -58,7 +62,7 @@ def _winograd(conv: Conv, x: jax.Array, kernel: jax.Array, tiles: int) -> jax.Ar
     products = []
     for inputs, weights in zip(transform, filters):  # the barriers keep XLA from repeating the sums at every use
         part = jnp.tensordot(jnp.asarray(weights, kernel.dtype), kernel, ((0,), (1,)))[:, None]
-        products.append(conv(jax.lax.optimization_barrier(_sum(inputs, places)), part))
+        products.append(conv(jax.lax.optimization_barrier(_sum(inputs, places)), part, asked / (tiles * len(transform))))
     products = jax.lax.optimization_barrier(products)
     return jnp.stack([_sum(outputs, products) for outputs in back], 3)
 

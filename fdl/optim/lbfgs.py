@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from fdl.optim._base import Hyperparameter, Tree, needed, optimizer, static
 from fdl.optim._line_search import backtracked, wolfe
 from fdl.optim._rule import Treewise
-from fdl.optim._tree import dot, minus, norm, ratio
+from fdl.optim._tree import dot, minus, norm, ratio, zero
 
 
 @optimizer
@@ -59,7 +59,7 @@ class LBFGS(Treewise):
     def start(self, p):
         zeros = lambda *axes: jax.tree.map(lambda x: jnp.zeros((*axes, *x.shape), x.dtype), p)
         m = self.memory
-        return {"s": zeros(m), "y": zeros(m), "rho": jnp.zeros(m, self.lr.dtype), "params": zeros(), "grads": zeros()}
+        return {"s": zeros(m), "y": zeros(m), "rho": jnp.zeros(m, zero(p).dtype), "params": zeros(), "grads": zeros()}
 
     def rule(self, t, g, p, state, value, objective):
         count = t.astype(jnp.int32) - 1

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 from fdl.core import matches
 from fdl.optim._base import Hyperparameter, needed, optimizer, static
 from fdl.optim._optax import fit
-from fdl.optim._rule import Decayed, Leafwise, safe_sqrt, selected
-from fdl.optim.adam import Adam
+from fdl.optim._rule import Leafwise, safe_sqrt, selected
+from fdl.optim.adamw import AdamW
+from fdl.optim.nadam import NAdamW
 
 EMBEDDINGS_AND_HEADS = ("table", "*embedding*", "logits/*", "head/*", "eigenvalues", "peephole")
 """Names of matrices that are no hidden layer's: looked up by row, next to the loss, or rows of gains."""
@@ -86,8 +87,9 @@ class Muon(Leafwise):
         return tree.unflatten([p.ndim > 1 and not other for p, other in zip(leaves, others)])
 
     def each(self, params):
+        rule = NAdamW if self.as_optax and self.nesterov else AdamW
         eps = self.eps if self.as_optax else self.adam_eps
-        adam = _AdamW(self.adam_lr, self.adam_b1, self.adam_b2, eps, self.adam_weight_decay, nesterov=self.as_optax and self.nesterov)
+        adam = rule(self.adam_lr, self.adam_b1, self.adam_b2, eps, weight_decay=self.adam_weight_decay)
         return [self if hidden else adam for hidden in jax.tree.leaves(self.hidden(params))]
 
     def start(self, p):
@@ -148,19 +150,3 @@ class Muon(Leafwise):
             return part._replace(inner_state=(first._replace(count=ours["step"], **moved), *rest))
 
         return theirs._replace(inner_states={name: filled(name, part) for name, part in theirs.inner_states.items()})
-
-
-@optimizer
-class _AdamW(Decayed, Adam):
-    """Adam with decoupled decay, and Nesterov's mixture in optax's form."""
-
-    weight_decay: Hyperparameter = 0.0
-    decay_only: str | tuple[str, ...] = static(default="*")
-    nesterov: bool = static(default=False)
-
-    def rule(self, t, g, p, m, v):
-        step, m, v = super().rule(t, g, p, m, v)
-        if self.nesterov:
-            mixed = self.b1 * m / (1 - self.b1 ** (t + 1)) + (1 - self.b1) * g / (1 - self.b1**t)
-            step = -self.lr * mixed / (safe_sqrt(v / (1 - self.b2**t)) + self.eps)
-        return step, m, v
