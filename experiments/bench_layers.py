@@ -23,6 +23,7 @@ LAYERS = {
     "conv5": (nn.Conv(64, 5), (128, 14, 14, 32)),
     "conv3": (nn.Conv(64, 3), (32, 32, 32, 64)),
     "conv3 narrow": (nn.Conv(512, 3), (32, 4, 4, 512)),
+    "conv3 on 2x2": (nn.Conv(256, 3), (32, 2, 2, 256)),
     "conv3 strided": (nn.Conv(128, 3, 2), (32, 32, 32, 64)),
     "conv1": (nn.Conv(128, 1), (32, 16, 16, 64)),
     "first conv": (nn.Conv(32, 5), (128, 28, 28, 1)),

@@ -13,7 +13,7 @@ class _Windowed(Layer):
     """What layers with a kernel share: options that are checked before anything is traced, and parameters."""
 
     kernel_size: int | tuple[int, ...]
-    padding: str | tuple[tuple[int, int], ...]
+    padding: int | str | tuple[int | tuple[int, int], ...]
     bias: bool
     kernel_init: Callable[..., jax.Array]
     bias_init: Callable[..., jax.Array]
@@ -56,7 +56,7 @@ class _Grouped(_Windowed):
     features: int
     kernel_size: int | tuple[int, ...] = 3
     strides: int | tuple[int, ...] = 1
-    padding: str | tuple[tuple[int, int], ...] = "SAME"
+    padding: int | str | tuple[int | tuple[int, int], ...] = "SAME"
     dilation: int | tuple[int, ...] = 1
     groups: int = 1
     bias: bool = True
@@ -127,7 +127,7 @@ class DepthwiseConv(_Windowed):
 
     kernel_size: int | tuple[int, ...] = 3
     strides: int | tuple[int, ...] = 1
-    padding: str | tuple[tuple[int, int], ...] = "SAME"
+    padding: int | str | tuple[int | tuple[int, int], ...] = "SAME"
     dilation: int | tuple[int, ...] = 1
     multiplier: int = 1
     bias: bool = True
@@ -164,7 +164,7 @@ class SeparableConv(_Windowed):
     features: int
     kernel_size: int | tuple[int, ...] = 3
     strides: int | tuple[int, ...] = 1
-    padding: str | tuple[tuple[int, int], ...] = "SAME"
+    padding: int | str | tuple[int | tuple[int, int], ...] = "SAME"
     dilation: int | tuple[int, ...] = 1
     multiplier: int = 1
     bias: bool = True

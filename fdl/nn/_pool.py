@@ -13,7 +13,7 @@ class MaxPool(Layer):
     Args:
         window: its size, one integer for all spatial axes or one for each.
         strides: the window's where not given.
-        padding: `"VALID"` (default), `"SAME"` or `(low, high)` for each axis.
+        padding: `"VALID"` (default), `"SAME"`, a number for all sides, or for each axis one or `(low, high)`.
 
     Input `[batch, height, width, channels]`, output `[batch, height', width', channels]`, or with one axis or three between
     batch and channels.
@@ -21,7 +21,7 @@ class MaxPool(Layer):
 
     window: int | tuple[int, ...] = 2
     strides: int | tuple[int, ...] | None = None
-    padding: str | tuple[tuple[int, int], ...] = "VALID"
+    padding: int | str | tuple[int | tuple[int, int], ...] = "VALID"
 
     def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
         return ops.max_pool(x, self.window, self.strides, self.padding)
@@ -33,7 +33,7 @@ class AvgPool(Layer):
 
     window: int | tuple[int, ...] = 2
     strides: int | tuple[int, ...] | None = None
-    padding: str | tuple[tuple[int, int], ...] = "VALID"
+    padding: int | str | tuple[int | tuple[int, int], ...] = "VALID"
     count_include_pad: bool = False
 
     def forward(self, scope: Scope, x: jax.Array) -> jax.Array:

@@ -57,13 +57,15 @@ def _varying_alike(x: jax.Array, w: jax.Array) -> list[jax.Array]:
 
 def _patches_conv(x: jax.Array, w: jax.Array, steps: Steps) -> jax.Array:
     (s, t), (d, e) = steps.strides, steps.w_dilation
-    rows = slices(pad(x, steps.padding), 1, w.shape[0], s, d)
+    rows = slices(pad(x, steps.padding, dilation=steps.x_dilation), 1, w.shape[0], s, d)
     patches = jnp.concatenate([p for row in rows for p in slices(row, 2, w.shape[1], t, e)], -1)
     return patches @ w.reshape(-1, w.shape[-1])
 
 
 def _compute(x: jax.Array, w: jax.Array, *, patches: bool, share: Fraction, **how: Any) -> jax.Array:
-    return _patches_conv(x, w, Steps(**how)) if patches else lax_conv(x, w, 1, Steps(**how))
+    steps = Steps(**how)
+    larger = any(k > n for k, n in zip(_extent(w.shape[:2], steps.w_dilation), _extent(x.shape[1:3], steps.x_dilation)))
+    return _patches_conv(x, w, steps) if patches or larger else lax_conv(x, w, 1, steps)  # XLA has only a loop for a larger kernel
 
 
 _conv_p = Primitive("canonical_conv")

@@ -32,9 +32,9 @@ def conv(
         x: `[batch, height, width, channels]`, or with one axis or three between batch and channels.
         kernel: `[kernel_height, kernel_width, channels / groups, features]`, of `x`'s dtype.
         strides: `s`, one for all axes or one for each; so is `dilation`, `d`.
-        padding: `"SAME"` (zeros; `ceil(size / stride)` outputs), `"VALID"` (none), `(low, high)` for each axis, or what
-            takes the place of `"SAME"`'s zeros: `"CIRCULAR"`, the values from the other end, or `"REFLECT"`, those mirrored
-            at the outermost one.
+        padding: `"SAME"` (zeros; `ceil(size / stride)` outputs), `"VALID"` (none), a number of zeros for all sides, or for each
+            axis one or `(low, high)`; or what takes the place of `"SAME"`'s zeros: `"CIRCULAR"`, the values from the other end,
+            or `"REFLECT"`, those mirrored at the outermost one.
         groups: how many; as many as channels make the convolution depthwise.
         form: how it is computed. On CPU `"canonical"` is fast; `"patches"` is faster for few input channels and
             `"blocks"` more so (stride and dilation 1); `"winograd"` is faster for many, with fewer multiplications (stride

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from fdl.ops._canonical import WHOLE, Steps, canonical_conv, lax_conv
-from fdl.ops._tiled import conv_by_tiles
+from fdl.ops._tiled import OUTPUTS, conv_by_tiles
 from fdl.ops._window import pad, slices
 
 Form = Literal["auto", "canonical", "patches", "blocks", "winograd", "shifts", "lax"]
 FEW_CHANNELS = 4  # up to here a product of patches, or blocks, beats the convolution kernel
 MANY_CHANNELS = 32  # from here, in and out, fewer multiplications outweigh the transforms
+FEWER = 0.6  # of the multiplications, at most, with more than one tile along the width
 WINOGRAD_WIDTHS = (2, 3, 4, 5)
 BUNDLE = 16  # channels: groups of fewer are computed several at once, as one kernel that is zero between them
 FEW_TAPS = 9  # up to here a depthwise convolution is fastest as a sum of shifted products
@@ -90,11 +91,14 @@ def _valid(x: jax.Array, kernel: jax.Array, share: Fraction) -> jax.Array:
 
 
 def _fastest(x: jax.Array, kernel: jax.Array, steps: Steps) -> Form:
-    """As measured on maps from 4 x 4 to 32 x 32 on two cores; of two bytes Winograd's transforms lose too many bits."""
+    """As measured on maps from 2 x 2 to 32 x 32 on two cores; of two bytes Winograd's transforms lose too many bits."""
     height, width, channels, features = kernel.shape
     if {*steps.x_dilation} != {1}:
         return "canonical"
     if channels <= FEW_CHANNELS and height * width > 1:
         return "blocks" if steps.plain and width > 1 else "patches"
-    many = min(channels, features) >= MANY_CHANNELS and x.shape[2] >= 8
-    return "winograd" if steps.plain and many and width in WINOGRAD_WIDTHS[1:] and x.dtype.itemsize >= 4 else "canonical"
+    if not steps.plain or width not in WINOGRAD_WIDTHS[1:] or min(channels, features) < MANY_CHANNELS or x.dtype.itemsize < 4:
+        return "canonical"
+    outputs, size = x.shape[2] + sum(steps.padding[1]) - width + 1, OUTPUTS["winograd"]
+    tiles = -(-outputs // size)
+    return "winograd" if tiles > 1 and tiles * (size + width - 1) <= FEWER * outputs * width else "canonical"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-Padding = str | Sequence[tuple[int, int]]
+Padding = int | str | Sequence[int | tuple[int, int]]
 SPATIAL = ("[batch, width, channels]", "[batch, height, width, channels]", "[batch, depth, height, width, channels]")
 
 
@@ -27,13 +27,14 @@ def per_axis(value: int | Sequence[int], rank: int, what: str = "value") -> tupl
 def explicit_padding(
     padding: Padding, sizes: Sequence[int], window: Sequence[int], strides: Sequence[int], dilation: Sequence[int] | None = None
 ) -> tuple[tuple[int, int], ...]:
-    """Padding as `(low, high)` an axis.
+    """Padding as `(low, high)` an axis; a number stands for both, and one alone for every axis.
 
     `"VALID"` is none. `"SAME"` gives `ceil(size / stride)` outputs, the odd element standing at the high end, as in
     TensorFlow (PyTorch pads evenly, which differs for even windows and for strides).
     """
     if not isinstance(padding, str):
-        pairs = tuple((int(low), int(high)) for low, high in padding)
+        axes = (padding,) * len(window) if isinstance(padding, int) else padding
+        pairs = tuple((p, p) if isinstance(p, int) else (int(p[0]), int(p[1])) for p in axes)
         if len(pairs) != len(window):
             raise ValueError(f"padding {pairs} has {len(pairs)} pairs for {len(window)} spatial axes")
         return pairs

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from fdl import nn
+from fdl import nn, ops
 
 SMALL = nn.Sequential(nn.Conv(4, 3), nn.relu, nn.MaxPool(2), nn.Flatten(), nn.Dense(10))
 
@@ -21,11 +21,11 @@ def test_the_table_of_a_small_network_is_this():
         "path         layer       output        params  bytes   FLOPs  backward",
         "----------------------------------------------------------------------",
         "/conv_0      Conv        [2, 8, 8, 4]     112    448  28,160    55,808",
-        "/max_pool_0  MaxPool     [2, 4, 4, 4]       0      0     384     5,376",
+        "/max_pool_0  MaxPool     [2, 4, 4, 4]       0      0     384     1,920",
         "/flatten_0   Flatten     [2, 64]            0      0       0         0",
         "/dense_0     Dense       [2, 10]          650  2,600   2,580     5,140",
         "----------------------------------------------------------------------",
-        "total        Sequential  [2, 10]          762  3,048  31,636    67,348",
+        "total        Sequential  [2, 10]          762  3,048  31,636    63,892",
     ]
 
 
@@ -133,6 +133,54 @@ def test_zeros_between_strides_are_not_counted():
     for form in ("canonical", "lax"):
         total = nn.summary(nn.Conv(4, 2, 2, form=form, bias=False), shape(1, 8, 8, 3)).total
         assert total.backward == 2 * total.flops == 2 * (2 * 4 * 4 * 4) * (2 * 2 * 3)
+
+
+CONVOLUTIONS = {  # x, kernel, groups, strides, form, and the products by hand: outputs x window x channels of a group
+    "blocks": ((2, 7, 7, 3), (3, 3, 3, 16), 1, 1, "auto", (2 * 7 * 7 * 16) * 9 * 3),
+    "winograd": ((2, 9, 10, 32), (3, 3, 32, 32), 1, 1, "auto", (2 * 9 * 10 * 32) * 9 * 32),
+    "canonical": ((2, 8, 8, 8), (3, 3, 8, 16), 1, 2, "auto", (2 * 4 * 4 * 16) * 9 * 8),
+    "groups": ((2, 8, 8, 8), (3, 3, 4, 16), 2, 1, "auto", (2 * 8 * 8 * 16) * 9 * 4),
+    "bundles": ((2, 8, 8, 32), (3, 3, 2, 32), 16, 1, "auto", (2 * 8 * 8 * 32) * 9 * 2),
+    "bundles of blocks": ((2, 8, 7, 32), (3, 3, 2, 32), 16, 1, "blocks", (2 * 8 * 7 * 32) * 9 * 2),
+    "shifts": ((2, 8, 8, 8), (3, 3, 1, 8), 8, 2, "auto", (2 * 4 * 4 * 8) * 9),
+    "three axes": ((2, 4, 6, 6, 6), (3, 3, 3, 6, 8), 1, 1, "auto", (2 * 4 * 6 * 6 * 8) * 27 * 6),
+    "lax by groups": ((2, 8, 8, 8), (3, 3, 4, 16), 2, 2, "lax", (2 * 4 * 4 * 16) * 9 * 4),
+}
+TRANSPOSED = {  # every input meets the window once
+    "transposed": ((2, 4, 4, 6), (3, 3, 6, 8), 1, 2, None, (2 * 4 * 4 * 6) * 9 * 8),
+    "transposed, by groups": ((2, 4, 4, 6), (3, 3, 3, 8), 2, 2, None, (2 * 4 * 4 * 6) * 9 * 4),
+}
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "groups", "strides", "form", "products"),
+    [*CONVOLUTIONS.values(), *TRANSPOSED.values()],
+    ids=[*CONVOLUTIONS, *TRANSPOSED],
+)
+def test_a_convolution_and_its_gradients_count_by_hand_under_every_transformation(x, kernel, groups, strides, form, products):
+    transposed = lambda x, w: ops.conv_transpose(x, w, strides, groups=groups)
+    conv = transposed if form is None else lambda x, w: ops.conv(x, w, strides, groups=groups, form=form)
+    x, w = shape(*x), shape(*kernel)
+    y = jax.eval_shape(conv, x, w)
+    pull = lambda x, w, dy: jax.vjp(conv, x, w)[1](dy)
+    first, last = (lambda a: shape(3, *a.shape)), (lambda a: shape(*a.shape, 3))
+    both = jax.grad(lambda x, w: jax.vmap(conv)(x, w).sum(), (0, 1))
+    for convolutions, function, *args in (
+        (1, conv, x, w),
+        (3, pull, x, w, y),
+        (2, lambda x, w, dy: jax.vjp(lambda x: conv(x, w), x)[1](dy), x, w, y),
+        (2, lambda x, w, dy: jax.vjp(lambda w: conv(x, w), w)[1](dy), x, w, y),
+        (3, lambda x, w: jax.jvp(conv, (x, w), (x, w)), x, w),
+        (3, jax.vmap(conv), first(x), first(w)),
+        (9, jax.vmap(pull), first(x), first(w), first(y)),
+        (9, jax.vmap(pull, (0, None, 0)), first(x), w, first(y)),
+        (9, jax.vmap(pull, (None, 0, 0)), x, first(w), first(y)),
+        (9, jax.vmap(pull, -1), last(x), last(w), last(y)),
+        (9, both, first(x), first(w)),
+        (27, jax.vmap(both), shape(3, *first(x).shape), shape(3, *first(w).shape)),
+    ):
+        rest = nn.flops(function, *args) - convolutions * 2 * products
+        assert 0 <= rest <= convolutions * (x.size + w.size + y.size), convolutions  # sums of pieces, and of what `sum` adds
 
 
 def test_what_has_no_gradient_says_so():

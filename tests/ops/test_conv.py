@@ -13,13 +13,14 @@ FORMS = ("auto", "canonical", "patches")
 
 
 def grid():
-    """Kernels x paddings with two of three (strides, dilation) each, over sizes odd and even and 1, 3 and 8 channels in turn."""
+    """Kernels x paddings with two of three (strides, dilation) each, over sizes odd and even and 1, 3 and 8 channels in turn; larger kernels."""
     kernels = [(1, 1), (2, 2), (3, 3), (4, 3)]
     paddings = ["SAME", "VALID", ((2, 1), (0, 1))]
     steps = [(1, 1), (2, 1), ((1, 3), (2, 1))]
     sizes, channels = itertools.cycle([(7, 6), (8, 7), (8, 8), (9, 7)]), itertools.cycle([1, 3, 8])
     cases = [case for i, case in enumerate(itertools.product(kernels, paddings, steps)) if i % 3 != i // 3 % 3]
-    return [(next(sizes), next(channels), k, s, p, d) for k, p, (s, d) in cases]
+    larger = [((2, 2), 8, (3, 3), (1, 1), "SAME", (1, 1)), ((3, 1), 8, (4, 3), (2, 1), "SAME", (1, 2)), ((3, 4), 3, (5, 2), 1, (2, 1), 1)]
+    return [(next(sizes), next(channels), k, s, p, d) for k, p, (s, d) in cases] + larger
 
 
 def arrays(size, channels, kernel, features=5, batch=2, seed=0, dtype=np.float64):
@@ -131,3 +132,12 @@ def test_shapes_and_forms_that_do_not_fit_are_refused():
         ops.conv(x, w, form="fast")
     with pytest.raises(ValueError, match="padding 'same' is neither 'SAME', 'VALID' nor a pair"):
         ops.conv(x, w, padding="same")
+
+
+def test_a_number_pads_both_sides_and_one_alone_every_axis():
+    x, w = arrays((5, 6), 2, (3, 2))
+    x, w = x.astype("f"), w.astype("f")
+    for short, whole in ((1, ((1, 1), (1, 1))), ((0, 2), ((0, 0), (2, 2))), (((1, 0), 1), ((1, 0), (1, 1)))):
+        np.testing.assert_array_equal(ops.conv(x, w, padding=short), ops.conv(x, w, padding=whole))
+    np.testing.assert_array_equal(ops.max_pool(x, 3, 2, 1), ops.max_pool(x, 3, 2, ((1, 1), (1, 1))))
+    np.testing.assert_array_equal(ops.conv_transpose(x, w, 2, 1), ops.conv_transpose(x, w, 2, ((1, 1), (1, 1))))

@@ -71,17 +71,24 @@ def test_same_gives_size_over_stride_rounded_up():
         assert y.shape[1] == -(-size // stride)
 
 
-@pytest.mark.parametrize("window", [(1, 2), (2, 1)])
-def test_two_equal_largest_values_get_half_of_the_gradient_each(window):
-    x = jnp.full((1, *window, 1), 3.0)
-    assert jax.grad(lambda x: 7 * ops.max_pool(x, window).sum())(x).ravel().tolist() == [3.5, 3.5]
+@pytest.mark.parametrize(("window", "strides", "padding", "size"), WINDOWS)
+def test_of_equal_values_the_first_gets_the_gradient_as_in_pytorch(float64, torch, window, strides, padding, size):
+    x = np.random.default_rng(0).integers(0, 3, (4, *size, 3)).astype("d")
+    pool = lambda x: ops.max_pool(x, window, strides, [(p, p) for p in padding])
+    ((y, dx),) = values_and_gradients(pool)(x)
+    t = torch.tensor(x, requires_grad=True)
+    out = torch.nn.functional.max_pool2d(t.permute(0, 3, 1, 2), window, strides, padding).permute(0, 2, 3, 1)
+    out.backward(torch.cos(torch.arange(out.numel(), dtype=torch.float64)).reshape(out.shape))
+    np.testing.assert_array_equal(y, out.detach().numpy())
+    np.testing.assert_allclose(dx, t.grad.numpy(), rtol=0, atol=1e-14)  # sums in another order
 
 
-def test_the_gradient_over_any_ties_adds_up_to_the_cotangent_and_leaves_smaller_values_alone():
-    x = jnp.array([[2.0, 1.0, 2.0], [0.0, 2.0, 2.0], [2.0, 1.0, -1.0]]).reshape(1, 3, 3, 1)
-    dx = jax.grad(lambda x: ops.max_pool(x, 3).sum())(x)
-    assert float(dx.sum()) == 1.0
-    assert ((dx > 0) == (x == 2.0)).all()
+def test_forward_mode_makes_the_same_choice(float64, error):
+    x, v = np.random.default_rng(0).integers(0, 2, (2, 5, 5, 3)).astype("d"), draw(2, 5, 5, 3)
+    pool = lambda x: ops.max_pool(x, 3, 2, "SAME")
+    (y, dy), (z, pull) = jax.jvp(pool, (x,), (v,)), jax.vjp(pool, x)
+    u = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)
+    assert error([y, jnp.vdot(u, dy)], [z, jnp.vdot(pull(u)[0], v)]) < 1e-14
 
 
 def test_padding_never_wins_whatever_the_dtype():

@@ -64,10 +64,17 @@ def test_pytorch_agrees_on_global_pools(float64, torch, error, sizes):
     assert compared(torch, error, draw(2, *sizes, 3), pairs) < 5e-15  # measured 3e-16
 
 
-def test_all_values_that_tie_share_the_gradient_of_global_and_adaptive_pools():
-    gradient = lambda pool, x: jax.grad(lambda x: pool(x).sum())(jnp.array(x).reshape(1, -1, 1)).ravel().tolist()
-    assert gradient(lambda x: nn.GlobalMaxPool().apply({}, {}, x)[0], [1.0, 0.0, 1.0, 1.0, 1.0]) == [0.25, 0, 0.25, 0.25, 0.25]
-    assert gradient(lambda x: ops.adaptive_max_pool(x, 3), [1.0, 1.0, 1.0, 0.0]) == [0.5, 1, 1.5, 0]
+@pytest.mark.parametrize(("sizes", "bins"), [((7,), 3), ((6,), 2), ((7, 8), (3, 4)), ((4, 6), (2, 3)), ((5, 4, 6), (2, 3, 4))])
+def test_of_values_that_tie_the_first_gets_an_adaptive_pool_s_gradient_as_in_pytorch(float64, torch, error, sizes, bins):
+    x = np.random.default_rng(0).integers(0, 2, (3, *sizes, 2)).astype("d")
+    reference = getattr(torch.nn.functional, f"adaptive_max_pool{len(sizes)}d")
+    assert compared(torch, error, x, [(lambda x: ops.adaptive_max_pool(x, bins), lambda t: reference(t, bins))]) < 5e-15
+
+
+def test_all_values_that_tie_share_a_global_pool_s_gradient():
+    x = jnp.array([1.0, 0.0, 1.0, 1.0, 1.0]).reshape(1, -1, 1)
+    dx = jax.grad(lambda x: nn.GlobalMaxPool().apply({}, {}, x)[0].sum())(x)
+    assert dx.ravel().tolist() == [0.25, 0, 0.25, 0.25, 0.25]
 
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
