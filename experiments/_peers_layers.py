@@ -142,7 +142,7 @@ def nnx(model, params, state, x):
     graph, first, rest = fx.split(Net(), fx.Param, ...)
 
     def apply(params, state, x):
-        net = fx.merge(graph, params, state)
+        net = fx.merge(graph, params, state, copy=True)  # variables of this trace, which may be written
         logits = net(x)
         return logits, fx.split(net, fx.Param, ...)[2]
 

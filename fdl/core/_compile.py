@@ -6,10 +6,13 @@ from typing import Any
 
 import jax
 
+# Barriers stay until code is made: expanded before fusion, as XLA:CPU does it, they keep nothing from being computed again.
 # fast: matrix products and reductions by YNNPACK; leaving its convolution out of the list gives XLA's own, which uses every core.
 # rare: LLVM's least optimization that keeps the bits of what was compared, initial parameters and batches. once: none at all.
+_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 _OPTIONS = {
-    ("cpu", "fast"): {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"},
+    ("cpu", ""): _BARRIERS,
+    ("cpu", "fast"): _BARRIERS | {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"},
     ("cpu", "rare"): {"xla_backend_optimization_level": "1"},
     ("cpu", "once"): {"xla_backend_optimization_level": "0"},
 }

@@ -107,7 +107,8 @@ def _transpose_w(
     length = _extent(x.shape[1:3], x_dilation)
     high = [r - 1 + e - n - p[0] for r, e, n, p in zip(reach, spread, length, padding)]
     steps = Steps(w_dilation, tuple((p[0], h) for p, h in zip(padding, high)), x_dilation, strides)
-    return canonical_conv(_fence(x.transpose(3, 1, 2, 0)), _fence(dy.transpose(1, 2, 0, 3)), steps, share=share).transpose(1, 2, 0, 3)
+    x = _fence(_fence(x).transpose(3, 1, 2, 0))  # read across: `x` is not to be computed again on the way
+    return canonical_conv(x, _fence(dy.transpose(1, 2, 0, 3)), steps, share=share).transpose(1, 2, 0, 3)
 
 
 ad.defbilinear(_conv_p, _transpose_x, _transpose_w)

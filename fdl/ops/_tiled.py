@@ -57,10 +57,11 @@ def _blocks(conv: Conv, x: jax.Array, kernel: jax.Array, tiles: int, asked: Frac
 def _winograd(conv: Conv, x: jax.Array, kernel: jax.Array, tiles: int, asked: Fraction) -> jax.Array:
     size = OUTPUTS["winograd"]
     back, filters, transform = matrices(size, kernel.shape[1])
-    x = pad(x, ((0, 0), (0, (tiles - 1) * size + len(transform) - x.shape[2])))
+    # The barriers keep XLA from computing again, for every use, what is behind them.
+    x = jax.lax.optimization_barrier(pad(x, ((0, 0), (0, (tiles - 1) * size + len(transform) - x.shape[2]))))
     places = [jax.lax.slice_in_dim(x, i, i + (tiles - 1) * size + 1, size, 2) for i in range(len(transform))]
     products = []
-    for inputs, weights in zip(transform, filters):  # the barriers keep XLA from repeating the sums at every use
+    for inputs, weights in zip(transform, filters):
         part = jnp.tensordot(jnp.asarray(weights, kernel.dtype), kernel, ((0,), (1,)))[:, None]
         products.append(conv(jax.lax.optimization_barrier(_sum(inputs, places)), part, asked / (tiles * len(transform))))
     products = jax.lax.optimization_barrier(products)

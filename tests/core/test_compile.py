@@ -129,3 +129,13 @@ def test_what_is_compiled_for_rare_use_computes_the_same():
     draw = lambda key: (jax.random.permutation(key, 1000), jax.random.truncated_normal(key, -2, 2, (50, 20)))
     for got, want in zip(jit(draw, rare=True)(jax.random.key(3)), jit(draw, fast=False)(jax.random.key(3))):
         assert np.array_equal(got, want)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="an option of XLA:CPU")
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_barrier_keeps_what_is_behind_it_from_being_fused_into_its_users(fast):
+    def twice(x):
+        y = jax.lax.optimization_barrier(x + 1)
+        return y.T * 2, y * 3
+
+    assert "opt-barrier" in jit(twice, fast=fast).lower(X).compile().as_text()
