@@ -238,7 +238,7 @@ ROWS = {
     "2c2d": (lambda: images(models.deepobs_2c2d(), 128, 28, 1, 8), CNN, "fdl, scan"),
     "3c3d": (lambda: images(models.deepobs_3c3d(), 128, 32, 3, 4), CNN, "fdl, scan"),
     "resnet18": (lambda: images(models.resnet(18, 10, "cifar"), 32, 32, 3, 2), CNN, "fdl, scan"),
-    "vmap16": (lambda: images(models.deepobs_2c2d(), 16, 28, 1, 1), MAPPED, "fdl, mapped"),
+    "vmap16": (lambda: images(models.deepobs_2c2d(), 128, 28, 1, 1), MAPPED, "fdl, mapped"),
     "vowels": (vowels, RNN, "fdl, scan"),
     "char_lstm": (partial(char, "LSTM"), char_rows("LSTM"), "fdl, scan"),
     "char_gru": (partial(char, "GRU"), char_rows("GRU"), "fdl, scan"),
