@@ -89,13 +89,20 @@ def _cast(optimizer: Any, like: jax.Array) -> Any:
     return jax.tree.map(keep, optimizer, is_leaf=callable)
 
 
+@jax.custom_jvp
 def safe_sqrt(x: jax.Array) -> jax.Array:
     """`sqrt(x)` with derivative 0 at 0, where `jnp.sqrt`'s is infinite.
 
     Without it the gradient with respect to a learning rate is NaN as soon as one unit's gradient is always 0.
     """
-    zero = x == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
+    return jnp.sqrt(x)
+
+
+@safe_sqrt.defjvp
+def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    y = safe_sqrt(*primals)
+    zero = y == 0
+    return y, jnp.where(zero, 0, 0.5 / jnp.where(zero, 1, y)) * tangents[0]
 
 
 class Decayed(Leafwise):

@@ -35,6 +35,11 @@ Reference = Callable[[Any, Arrays], Generator[Any, Told, None]]
 arrays, yields the parameters where it wants a gradient, is sent `Told`, and yields the next ones."""
 
 
+def dot(a: Arrays, b: Arrays) -> Any:
+    """The inner product of two lists of arrays."""
+    return sum(np.sum(x * y) for x, y in zip(a, b))
+
+
 def leafwise(reference: Callable[[Any, np.ndarray], Generator[Any, Told, None]]) -> Reference:
     """A reference for one array, applied to each of a list."""
 

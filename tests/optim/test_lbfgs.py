@@ -10,7 +10,7 @@ import scipy.optimize
 from fdl import optim
 from fdl.optim._line_search import wolfe
 from fdl.testing._cases import Told
-from fdl.testing.rules import free
+from fdl.testing.rules import quasi_newton
 
 CURVATURE = np.logspace(-2, 2, 8)
 START = np.linspace(-1.0, 2.0, 8)
@@ -55,7 +55,7 @@ def test_it_equals_the_reference_where_every_pair_counts(name, float64):
         value, g = gradient(point[0])
         return float(value), [np.asarray(g)]
 
-    reference = free.lbfgs(o, [START])
+    reference = quasi_newton.lbfgs(o, [START])
     point, expected = next(reference), []
     for _ in range(steps):
         value, g = told(point)

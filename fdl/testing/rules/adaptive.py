@@ -176,31 +176,6 @@ def mars(o, params):
         params = [p - o.lr * (s + o.weight_decay * p) for p, s in zip(params, steps)]
 
 
-def cautious_adamw(o, p):
-    """Liang et al. 2024, algorithm 2 for AdamW, with alpha(x) = dim(x) / (nnz(x > 0) + xi)."""
-    a = o.inner
-    m, v, t = 0 * p, 0 * p, 0
-    while True:
-        g = (yield p).g
-        t += 1
-        m = a.b1 * m + (1 - a.b1) * g
-        v = a.b2 * v + (1 - a.b2) * g**2
-        u = m / (1 - a.b1**t) / (np.sqrt(v / (1 - a.b2**t)) + a.eps)
-        mask = np.sign(u) * np.sign(g) > 0
-        p = p - a.lr * p.size / (np.count_nonzero(mask) + o.xi) * u * mask - a.lr * a.weight_decay * p
-
-
-def cautious_lion(o, p):
-    """Liang et al. 2024, algorithm 1 for Lion."""
-    a, m = o.inner, 0 * p
-    while True:
-        g = (yield p).g
-        u = np.sign(a.b1 * m + (1 - a.b1) * g)
-        m = a.b2 * m + (1 - a.b2) * g
-        mask = u * np.sign(g) > 0
-        p = p - a.lr * p.size / (np.count_nonzero(mask) + o.xi) * u * mask - a.lr * a.weight_decay * p
-
-
 def _adamw(torch, params, o):
     return torch.optim.AdamW(params, lr=o.lr, betas=(o.b1, o.b2), eps=o.eps, weight_decay=o.weight_decay)
 
@@ -343,19 +318,4 @@ CASES = [
     Case("mars", optim.MARS(0.01), reference=mars, shape="tree"),
     Case("mars-short", optim.MARS(0.01, 0.8, 0.9, 1e-3, 0.1, 0.1, clip_each=True), reference=mars, shape="tree", still=False),
     Case("mars-exact", optim.MARS(0.01, exact=True), reference=mars, shape="tree", forced=False),
-    Case("cautious-adamw", optim.Cautious(optim.AdamW(0.01)), reference=leafwise(cautious_adamw), shape="tree", still=False),
-    Case(
-        "cautious-short",
-        optim.Cautious(optim.AdamW(0.01, 0.8, 0.9, 1e-3, 0.1), 0.5),
-        reference=leafwise(cautious_adamw),
-        shape="tree",
-        still=False,
-    ),
-    Case(
-        "cautious-lion",
-        optim.Cautious(optim.Lion(0.01)),
-        reference=leafwise(cautious_lion),
-        shape="tree",
-        smooth=optim.Cautious(optim.Lion(0.3)),
-    ),
 ]

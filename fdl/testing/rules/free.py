@@ -3,11 +3,7 @@
 import numpy as np
 
 from fdl import optim
-from fdl.testing._cases import Case, Evaluated, leafwise
-
-
-def _dot(a, b):
-    return sum(np.sum(x * y) for x, y in zip(a, b))
+from fdl.testing._cases import Case, Evaluated, dot, leafwise
 
 
 def _l1(a):
@@ -23,7 +19,7 @@ def prodigy(o, x):
         gamma = o.lr
         m = [o.b1 * m + (1 - o.b1) * d * g for m, g in zip(m, told.g)]
         v = [o.b2 * v + (1 - o.b2) * d**2 * g**2 for v, g in zip(v, told.g)]
-        r = b3 * r + (1 - b3) * gamma * d**2 * _dot(told.g, [a - b for a, b in zip(x0, x)])
+        r = b3 * r + (1 - b3) * gamma * d**2 * dot(told.g, [a - b for a, b in zip(x0, x)])
         s = [b3 * s + (1 - b3) * (1 if o.safeguard_warmup else gamma) * d**2 * g for s, g in zip(s, told.g)]
         new = max(d, o.d_coef * r / _l1(s))
         x = [p - gamma * d * (m / (v**0.5 + new * o.eps) + o.weight_decay * p) for p, m, v in zip(x, m, v)]
@@ -36,13 +32,13 @@ def dadapt_sgd(o, x):
     s = [0 * p for p in x]
     while True:
         told = yield x
-        first = first or _dot(told.g, told.g) ** 0.5
+        first = first or dot(told.g, told.g) ** 0.5
         rate = d * o.lr / first
-        total += rate * _dot(told.g, s)
+        total += rate * dot(told.g, s)
         s = [s + rate * g for s, g in zip(s, told.g)]
         z = [z - rate * g for z, g in zip(z, told.g)]
         x = [o.momentum * p + (1 - o.momentum) * z for p, z in zip(x, z)]
-        d = max(d, 2 * total / _dot(s, s) ** 0.5)
+        d = max(d, 2 * total / dot(s, s) ** 0.5)
 
 
 def dadapt_adam(o, x):
@@ -56,7 +52,7 @@ def dadapt_adam(o, x):
         v = [o.b2 * v + (1 - o.b2) * g**2 for v, g in zip(v, told.g)]
         A = [v**0.5 + o.eps for v in v]
         x = [p - m / a - o.weight_decay * rate * p for p, m, a in zip(x, m, A)]
-        r = b3 * r + (1 - b3) * rate * _dot(told.g, [s / a for s, a in zip(s, A)])
+        r = b3 * r + (1 - b3) * rate * dot(told.g, [s / a for s, a in zip(s, A)])
         s = [b3 * s + (1 - b3) * rate * g for s, g in zip(s, told.g)]
         d = max(d, r / ((1 - b3) * _l1(s)))
 
@@ -77,13 +73,13 @@ def momo(o, x):
     while True:
         told = yield x
         if d is None:
-            d, f, gamma = told.g, told.value, _dot(told.g, x)
+            d, f, gamma = told.g, told.value, dot(told.g, x)
         else:
             d = [o.momentum * d + (1 - o.momentum) * g for d, g in zip(d, told.g)]
             f = o.momentum * f + (1 - o.momentum) * told.value
-            gamma = o.momentum * gamma + (1 - o.momentum) * _dot(told.g, x)
+            gamma = o.momentum * gamma + (1 - o.momentum) * dot(told.g, x)
         shrink = 1 + o.lr * o.weight_decay
-        tau = min(o.lr, max(shrink * (f - o.f_min - gamma) + _dot(d, x), 0) / _dot(d, d))
+        tau = min(o.lr, max(shrink * (f - o.f_min - gamma) + dot(d, x), 0) / dot(d, d))
         x = [(p - tau * d) / shrink for p, d in zip(x, d)]
 
 
@@ -97,10 +93,10 @@ def momo_adam(o, x):
         v = [o.b2 * v + (1 - o.b2) * g**2 for v, g in zip(v, told.g)]
         D = [o.eps + (v / (1 - o.b2**t)) ** 0.5 for v in v]
         f = o.b1 * f + (1 - o.b1) * told.value
-        gamma = o.b1 * gamma + (1 - o.b1) * _dot(told.g, x)
+        gamma = o.b1 * gamma + (1 - o.b1) * dot(told.g, x)
         rho, shrink = 1 - o.b1**t, 1 + o.lr * o.weight_decay
-        top = max(shrink * (f - rho * o.f_min - gamma) + _dot(d, x), 0)
-        tau = min(o.lr / rho, top / _dot(d, [d / D for d, D in zip(d, D)]))
+        top = max(shrink * (f - rho * o.f_min - gamma) + dot(d, x), 0)
+        tau = min(o.lr / rho, top / dot(d, [d / D for d, D in zip(d, D)]))
         x = [(p - tau * d / D) / shrink for p, d, D in zip(x, d, D)]
 
 
@@ -143,94 +139,15 @@ def mechanic(o, x):
     delta = [0 * p for p in x]
     while True:
         g = (yield x).g
-        share = o.weight_decay * s.sum() * _dot(g, g) ** 0.5 / (_dot(x, x) ** 0.5 + o.eps)
+        share = o.weight_decay * s.sum() * dot(g, g) ** 0.5 / (dot(x, x) ** 0.5 + o.eps)
         delta = [(p - q) / (s.sum() + o.eps) for p, q in zip(x, start)]
-        h = -_dot([g + share * p for g, p in zip(g, x)], delta)
+        h = -dot([g + share * p for g, p in zip(g, x)], delta)
         clipped = np.clip(h, -m, m)
         m = np.maximum(betas * m, abs(h) + o.eps)
         v = betas**2 * v + h**2
         r = betas * r + s * clipped
         s = (o.s0 / n * m + np.maximum(r, 0)) / (v**0.5 + o.eps)
         x = [p + s.sum() * (d - o.inner.lr * g) for p, d, g in zip(start, delta, g)]
-
-
-def lbfgs(o, x):
-    """Nocedal & Wright 2006, algorithms 7.4 and 7.5, with the line search of algorithm 3.1, of 3.5 and 3.6, or none."""
-    pairs, last = [], None
-    while True:
-        told = yield x
-        g = told.g
-        gamma = min(1, 1 / _dot(g, g) ** 0.5)
-        if last is not None:
-            s, y = ([a - b for a, b in zip(new, old)] for new, old in zip((x, g), last))
-            pairs = [*pairs, (s, y)][-o.memory :]
-            if _dot(s, y) > 0 or o.keep_all:
-                gamma = _dot(s, y) / _dot(y, y)
-        usable = [(s, y) for s, y in pairs if _dot(s, y) > 0 or o.keep_all]
-        q, alphas = g, []
-        for s, y in reversed(usable):
-            alphas.append(_dot(s, q) / _dot(y, s))
-            q = [a - alphas[-1] * b for a, b in zip(q, y)]
-        r = [gamma * a for a in q]
-        for (s, y), alpha in zip(usable, reversed(alphas)):
-            beta = _dot(y, r) / _dot(y, s)
-            r = [a + (alpha - beta) * b for a, b in zip(r, s)]
-        d = [-a for a in r]
-        last = x, g
-        x = _moved(x, _length(o, told, x, d), d)
-
-
-def _moved(x, a, d):
-    return [p + a * q for p, q in zip(x, d)]
-
-
-def _length(o, told, x, d):
-    def phi(a):
-        value, g = told.objective(_moved(x, a, d))
-        return value, _dot(g, d)
-
-    slope, a = _dot(told.g, d), o.lr
-    if o.search == "backtracking":
-        for _ in range(o.trials):
-            if phi(a)[0] <= told.value + o.c1 * a * slope:
-                break
-            a = o.shrink * a
-    elif o.search == "wolfe":
-        a0, f0, s0 = 0.0, told.value, slope
-        for i in range(o.trials + 1):  # algorithm 3.5
-            f, s = phi(a)
-            if f > told.value + o.c1 * a * slope or (i > 0 and f >= f0):
-                return _zoom(o, told.value, slope, phi, (a0, f0, s0), (a, f, s), o.trials - i)
-            if abs(s) <= -o.c2 * slope:
-                return a
-            if s >= 0:
-                return _zoom(o, told.value, slope, phi, (a, f, s), (a0, f0, s0), o.trials - i)
-            a0, f0, s0, a = a, f, s, 2 * a
-        return a0
-    return a
-
-
-def _zoom(o, value, slope, phi, low, high, left):
-    """Algorithm 3.6, with the cubic of equation 3.59."""
-    for _ in range(left):
-        (al, fl, sl), (ah, fh, sh) = low, high
-        d1 = sl + sh - 3 * (fl - fh) / (al - ah)
-        a, square = None, d1**2 - sl * sh
-        if square >= 0:
-            d2 = np.sign(ah - al) * square**0.5
-            a = ah - (ah - al) * (sh + d2 - d1) / (sh - sl + 2 * d2)
-        if a is None or not 0.1 <= (a - al) / (ah - al) <= 0.9:
-            a = (al + ah) / 2
-        f, s = phi(a)
-        if f > value + o.c1 * a * slope or f >= fl:
-            high = a, f, s
-            continue
-        if abs(s) <= -o.c2 * slope:
-            return a
-        if s * (ah - al) >= 0:
-            high = low
-        low = a, f, s
-    return low[0]
 
 
 # At lr = 1 the estimate of the distance, once grown, makes chaos of two hundred steps without a schedule (steps=20): rounding
@@ -246,47 +163,6 @@ _COARSE = {"bfloat16": 0.5}
 """A step is a difference of points, known to 8 bits of the larger."""
 
 CASES = [
-    Case("lbfgs", optim.LBFGS(), lbfgs, shape="tree", forced=False, steps=30, smooth=None, idle=("c1", "shrink"), rates=(1.0, 1.0)),
-    Case(
-        "lbfgs-plain",
-        optim.LBFGS(0.3, memory=3, search=None),
-        lbfgs,
-        shape="tree",
-        forced=False,
-        idle=("c1", "c2", "shrink"),
-        rates=(1.0, 0.3),
-    ),
-    Case(
-        "lbfgs-strict",
-        optim.LBFGS(3.0, 0.1, 0.1, memory=3, trials=7),
-        lbfgs,
-        shape="tree",
-        forced=False,
-        steps=30,
-        smooth=None,
-        idle=("c1", "c2", "shrink"),
-        rates=(1.0, 1.0),
-    ),
-    Case(
-        "lbfgs-armijo",
-        optim.LBFGS(2.0, 0.1, shrink=0.3, memory=5, search="backtracking", trials=9),
-        lbfgs,
-        shape="tree",
-        forced=False,
-        steps=60,
-        idle=("c1", "c2"),
-        rates=(1.0, 1.0),
-    ),
-    Case("lbfgs-optax", optim.LBFGS(0.1, search=None, keep_all=True), shape="tree", idle=("c1", "c2", "shrink"), rates=(1.0, 0.1)),
-    Case(
-        "lbfgs-optax-armijo",
-        optim.LBFGS(2.0, 0.1, shrink=0.3, memory=3, search="backtracking", keep_all=True),
-        shape="tree",
-        forced=False,
-        steps=10,
-        idle=("c1", "c2"),
-        rates=(1.0, 1.0),
-    ),
     Case("prodigy", optim.Prodigy(), prodigy, shape="tree", steps=20, smooth=optim.Prodigy(b2=0.9, eps=0.01), rates=(1.0, 1.0)),
     Case(
         "prodigy-decay",

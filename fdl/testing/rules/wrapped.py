@@ -93,8 +93,34 @@ def asam(o, params):
         params = [p + step for p, (_, step) in zip(params, moved)]
 
 
+def cautious_adamw(o, p):
+    """Liang et al. 2024, algorithm 2 for AdamW, with alpha(x) = dim(x) / (nnz(x > 0) + xi)."""
+    a = o.inner
+    m, v, t = 0 * p, 0 * p, 0
+    while True:
+        g = (yield p).g
+        t += 1
+        m = a.b1 * m + (1 - a.b1) * g
+        v = a.b2 * v + (1 - a.b2) * g**2
+        u = m / (1 - a.b1**t) / (np.sqrt(v / (1 - a.b2**t)) + a.eps)
+        mask = np.sign(u) * np.sign(g) > 0
+        p = p - a.lr * p.size / (np.count_nonzero(mask) + o.xi) * u * mask - a.lr * a.weight_decay * p
+
+
+def cautious_lion(o, p):
+    """Liang et al. 2024, algorithm 1 for Lion."""
+    a, m = o.inner, 0 * p
+    while True:
+        g = (yield p).g
+        u = np.sign(a.b1 * m + (1 - a.b1) * g)
+        m = a.b2 * m + (1 - a.b2) * g
+        mask = u * np.sign(g) > 0
+        p = p - a.lr * p.size / (np.count_nonzero(mask) + o.xi) * u * mask - a.lr * a.weight_decay * p
+
+
 _RATES = (0.02, 0.001)
 _ABOVE_EPS = Chain(optim.ClipAdaptively(0.1, 1.5), HEAVY_BALL)  # which some of the toy problem's units are, and some not
+
 CASES = [
     Case("clip-by-value", Chain(optim.ClipByValue(0.3), HEAVY_BALL), rates=_RATES),
     Case("clip-by-rms", Chain(optim.ClipByRMS(0.01), HEAVY_BALL), shape="tree", rates=(0.5, 0.1)),
@@ -124,5 +150,20 @@ CASES = [
         optim.Groups({"bias": Adam(0.01)}, rest=Chain(optim.ClipByGlobalNorm(0.2), HEAVY_BALL)),
         shape="tree",
         rates=None,
+    ),
+    Case("cautious-adamw", optim.Cautious(optim.AdamW(0.01)), reference=leafwise(cautious_adamw), shape="tree", still=False),
+    Case(
+        "cautious-short",
+        optim.Cautious(optim.AdamW(0.01, 0.8, 0.9, 1e-3, 0.1), 0.5),
+        reference=leafwise(cautious_adamw),
+        shape="tree",
+        still=False,
+    ),
+    Case(
+        "cautious-lion",
+        optim.Cautious(optim.Lion(0.01)),
+        reference=leafwise(cautious_lion),
+        shape="tree",
+        smooth=optim.Cautious(optim.Lion(0.3)),
     ),
 ]
