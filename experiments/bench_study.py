@@ -12,11 +12,11 @@ form, which a probe chooses and the table names, on a share of the runs, and its
 calls took longer (compilation) plus the study's steps at its rate. Steps that fdl leaves out, because a run's loss is no
 longer finite, count for nobody. Rows are timed in turn, round after round; printed are medians.
 
-Measured on two cores with AVX-512, nothing else running, jax 0.10.2 and PyTorch 2.13, trial-steps a second: digits-cnn 2,180 to
-2,300 by threads, 3.7 to 4.0 times PyTorch and 3.6 times the JAX loop, 8 times the vmapped form, compilation included 2.4, 2.5 and
-5; 2,480 by processes, 4.5, 4.1 and 8.7 times, but each compiles for itself. digits-mlp, 12 runs mapped, 48,000: 17 times PyTorch,
-3.6 times the JAX loop, 2.1 times the vmapped form; compilation included 2.7, 1.1 and 1.0. vowels-lstm 1,000: 5.1 times PyTorch
-with packed sequences, 1.8 times with padded ones, 2.1 times the JAX loop, compilation included 3.9, 1.4 and 1.8. A trial of
+Measured on two cores with AVX-512, nothing else running, jax 0.10.2 and PyTorch 2.13, trial-steps a second: digits-cnn 2,060 to
+2,300 by threads, 3.7 to 4.1 times PyTorch and 3.4 times the JAX loop, 8 times the vmapped form, compilation included 2.2, 2.1 and
+4.5; 2,480 to 2,650 by processes, 4.5 to 5.3, 4.4 and 9.7 times, but each compiles for itself. digits-mlp, 12 runs mapped, 48,000: 17
+times PyTorch, 3.6 times the JAX loop, 2.1 times the vmapped form; compilation included 2.7, 1.1 and 1.0. vowels-lstm 1,000: 5.1 times
+PyTorch with packed sequences, 1.8 times with padded ones, 2.1 times the JAX loop, compilation included 3.9, 1.4 and 1.8. A trial of
 digits-cnn takes 0.11 s in a study of 10 as of 1,000; 10,000 runs of digits-mlp take 70 s and 0.84 GiB.
 
 What bounds digits-cnn: a step of 33 million operations takes 590 us on one core, 330 of which are what multiplying matrices takes;

@@ -8,19 +8,23 @@ timed in turn, round after round; printed are the median over the rounds, the ra
 this machine multiplies matrices, measured in the same run. Every row may use all cores. PyTorch is compiled in channels-last layout
 only: in the other, PyTorch 2.13 on CPU was found to return zero gradients for both convolutions of 2c2d.
 
-Measured on two cores with AVX-512, jax 0.10.2 and PyTorch 2.13, steps a second, and fdl as a multiple of PyTorch's best form and of
-the best JAX peer:
+Measured on two cores with AVX-512, jax 0.10.2 and PyTorch 2.13:
 
-    2c2d        14.9    1.04    2.65        vowels      494    1.14 padded, 3.9 packed    1.24
-    3c3d        11.5    1.07    3.55        char_lstm  20.1    0.66                       1.32
-    resnet18     1.6    0.85    1.44        char_gru   26.0    1.14                       0.99
-    vmap16      0.65            12.5        pair       31.4    0.94, 1.5 against PyTorch's runs one after the other
+    row        fdl's steps a second   times PyTorch's best            times the best JAX peer
+    2c2d              14.9            1.04                            2.65
+    3c3d              11.5            1.07                            3.55
+    resnet18           1.6            0.85                            1.44
+    vmap16            0.65                                            12.5
+    vowels             494            1.14 padded, 3.9 packed         1.24
+    char_lstm         20.1            0.66                            1.32
+    char_gru          26.0            1.14                            0.99
+    pair              31.4            0.94; 1.5 one after the other
 
-What bounds them. Convolution: PyTorch's kernels run at 0.9 to 1.0 of the rate of matrix products where channels are many (ResNet-18),
-and fdl is faster only by doing less, which Winograd's transforms pay for down to maps 8 wide: `--profile` shows a third of the time
-there. The JAX peers fall behind where their gradient convolutions leave XLA's fast kernel, in a loop's body and for few channels;
-in ResNet-18 seen from a Python loop few do. Character models: within a loop XLA:CPU multiplies on one core, at half of the machine's
-rate, which is the ceiling for one run; of two runs at once PyTorch's single rate, 0.8 of both cores', leaves no more than 1.25.
+What bounds them. Convolution: where channels are many PyTorch's kernels run at 0.9 to 1.0 of the rate of matrix products, so that
+only fewer multiplications are faster: Winograd's transforms pay for that down to maps 7 wide, and `--profile` shows a third of
+ResNet-18's time in them. The JAX peers lose where a gradient's convolution leaves XLA's fast kernel; from a Python loop and with
+many channels few do. Character models: within a loop XLA:CPU multiplies on one core, at half of the machine's rate, which is one
+run's ceiling; two runs at once can be no more than 1.25 times faster than PyTorch's one, which takes 0.8 of both cores' rate.
 
 Run it on a quiet machine: other processes slow PyTorch's threads more than JAX's and flatter fdl.
 """

@@ -1,4 +1,9 @@
-"""Every optimizer beside optax, PyTorch and its paper's rule in NumPy, wherever these exist."""
+"""Every optimizer beside optax, PyTorch and its paper's rule in NumPy, wherever these exist.
+
+All cases of the classics, and one of each other optimizer and composition; what is beyond them takes minutes more.
+"""
+
+import re
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +12,13 @@ import pytest
 
 from fdl import optim
 from fdl.testing import _problems, equivalence
-from fdl.testing.rules import CASES
+from fdl.testing.rules import CASES, classics
+
+MADE_OF = {tuple(re.findall(r"[A-Z]\w*(?=\()", repr(case.ours))): name for name, case in reversed(CASES.items())}
+FIRST = {*MADE_OF.values(), *(case.name for case in classics.CASES)}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in FIRST else pytest.mark.slow) for name in CASES])
 def test_equal_to_every_reference(name, capsys):
     if CASES[name].torch is not None:
         pytest.importorskip("torch", reason="PyTorch, a reference of this test, is not installed")

@@ -162,7 +162,7 @@ def test_the_autoencoder_s_loss_is_squared_error_and_divergence_summed(files):
 RATES = {"mnist-vae": 1e-2, "cifar100-allcnnc": 0.1, "svhn-wrn164": 0.03}
 
 
-@pytest.mark.parametrize("name", RATES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "svhn-wrn164")) for name in RATES])
 def test_some_steps_on_one_batch_lower_the_loss(name, files):
     task = tasks.get(name)
     dark = lambda a: jnp.asarray(a[:6] / 8 if a.dtype == np.float32 else a[:6])  # darker than what an autoencoder begins with
