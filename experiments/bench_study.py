@@ -14,8 +14,8 @@ longer finite, count for nobody. Rows are timed in turn, round after round; prin
 
 Measured on two cores with AVX-512, nothing else running, jax 0.10.2 and PyTorch 2.13, trial-steps a second: digits-cnn 2,060 to
 2,300 by threads, 3.7 to 4.1 times PyTorch and 3.4 times the JAX loop, 8 times the vmapped form, compilation included 2.2, 2.1 and
-4.5; 2,480 to 2,650 by processes, 4.5 to 5.3, 4.4 and 9.7 times, but each compiles for itself. digits-mlp, 12 runs mapped, 48,000: 17
-times PyTorch, 3.6 times the JAX loop, 2.1 times the vmapped form; compilation included 2.7, 1.1 and 1.0. vowels-lstm 1,000: 5.1 times
+4.5; 2,480 to 2,650 by processes, 4.5 to 5.3, 4.4 and 9.7 times, but each compiles for itself. digits-mlp, 12 runs mapped, 44,000:
+16 times PyTorch, 4.5 times the JAX loop, 2.0 times the vmapped form; compilation included 2.8, 1.6 and 1.2. vowels-lstm 1,000: 5.1 times
 PyTorch with packed sequences, 1.8 times with padded ones, 2.1 times the JAX loop, compilation included 3.9, 1.4 and 1.8. A trial of
 digits-cnn takes 0.11 s in a study of 10 as of 1,000; 10,000 runs of digits-mlp take 70 s and 0.84 GiB.
 
