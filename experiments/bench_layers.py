@@ -8,8 +8,9 @@ Recurrent layers are in bench_training.py: its character models are two of them,
 
 Measured on two cores with AVX-512, jax 0.10.2 and PyTorch 2.13, as multiples of PyTorch's best form and of Linen's: conv5 0.98 and 2.2,
 conv3 1.21 and 1.9, narrow 0.83 and 1.1, on 2 x 2 maps 0.93 and 12, strided 0.80 and 1.3, conv1 1.2 and 2.0, the first convolution
-0.70 and 0.85, max pooling 0.67 to 1.26 and 2.6 to 3.3, dense 1.0 and 0.9; batch norm, whose variance takes a pass of its own for its
-digits, 0.54 and 0.38. Convolutions of many channels run at 0.9 to 1.0 of the rate of matrix products; inside a scan Linen's at 0.01.
+0.70 and 0.85, depthwise 0.59 and 7.6, max pooling 0.67 to 1.26 and 2.6 to 3.3, dense 1.0 and 0.9, attention 0.58 and 1.0; batch
+norm, whose variance takes a pass of its own for its digits, 0.54 and 0.38. Convolutions of many channels run at 0.9 to 1.0 of the
+rate of matrix products; inside a scan Linen's at 0.01.
 """
 
 from functools import partial
