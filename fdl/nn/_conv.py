@@ -32,7 +32,7 @@ class _Windowed(Layer):
             if isinstance(value, tuple) and len(value) != rank:
                 raise FdlError(f"{where} {name}", f"{len(value)} numbers", f"{rank}, as many as in the options before it")
         if isinstance(self.padding, str) and self.padding not in self.modes:
-            expected = f"one of {', '.join(self.modes)}, or (low, high) for each axis"
+            expected = f"one of {', '.join(self.modes)}, or a number, or (low, high) for each axis"
             raise FdlError(f"{where} padding", repr(self.padding), expected)
 
     def weigh(self, scope: Scope, x: jax.Array, groups: int, features: int) -> jax.Array:

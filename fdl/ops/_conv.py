@@ -80,7 +80,7 @@ def conv_transpose(
         strides: `s`, how far apart the inputs stand among the outputs; so is `dilation`, `d`, of the kernel's elements.
         padding: of the convolution that is transposed, which for an axis of `n` inputs and a kernel with reach
             `r = (size - 1) d + 1` gives the number of outputs: `"SAME"`: `n s`; `"VALID"`: `n s + max(r - s, 0)`, both as in
-            `lax.conv_transpose`; `(low, high)`: `(n - 1) s + r - low - high + output_padding`, as in PyTorch.
+            `lax.conv_transpose`; `(low, high)`, or a number for both: `(n - 1) s + r - low - high + output_padding`, as in PyTorch.
         groups: as in `conv`.
         output_padding: further outputs at the high end, less than `s`, one number for all axes or one for each; for explicit
             padding alone.

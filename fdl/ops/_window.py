@@ -1,6 +1,8 @@
 """Sliding windows: what convolution and pooling share."""
 
+import operator
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -32,19 +34,25 @@ def explicit_padding(
     `"VALID"` is none. `"SAME"` gives `ceil(size / stride)` outputs, the odd element standing at the high end, as in
     TensorFlow (PyTorch pads evenly, which differs for even windows and for strides).
     """
-    if not isinstance(padding, str):
-        axes = (padding,) * len(window) if isinstance(padding, int) else padding
-        pairs = tuple((p, p) if isinstance(p, int) else (int(p[0]), int(p[1])) for p in axes)
-        if len(pairs) != len(window):
-            raise ValueError(f"padding {pairs} has {len(pairs)} pairs for {len(window)} spatial axes")
-        return pairs
     if padding == "VALID":
         return ((0, 0),) * len(window)
     if padding != "SAME":
-        raise ValueError(f"padding {padding!r} is neither 'SAME', 'VALID' nor a pair (low, high) for each axis")
+        try:
+            axes = (padding,) * len(window) if isinstance(padding, int) else tuple(padding)
+            pairs = tuple((p, p) if isinstance(p, int) else _pair(*p) for p in axes)
+        except (TypeError, ValueError):
+            expected = "'SAME', 'VALID', a whole number, or for each axis one or a pair (low, high)"
+            raise ValueError(f"padding {padding!r} is none of {expected}") from None
+        if len(pairs) != len(window):
+            raise ValueError(f"padding {pairs} has {len(pairs)} pairs for {len(window)} spatial axes")
+        return pairs
     reach = [(k - 1) * d + 1 for k, d in zip(window, dilation or (1,) * len(window))]
     total = [max((-(-n // s) - 1) * s + r - n, 0) for n, r, s in zip(sizes, reach, strides)]
     return tuple((t // 2, t - t // 2) for t in total)
+
+
+def _pair(low: SupportsIndex, high: SupportsIndex) -> tuple[int, int]:
+    return operator.index(low), operator.index(high)
 
 
 def slices(x: jax.Array, axis: int, window: int, stride: int, dilation: int = 1) -> list[jax.Array]:

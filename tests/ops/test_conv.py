@@ -130,7 +130,7 @@ def test_shapes_and_forms_that_do_not_fit_are_refused():
         ops.conv(x[..., :2], w)
     with pytest.raises(ValueError, match="form 'fast' is none of 'auto', 'canonical', 'patches', 'blocks', 'winograd', 'shifts', 'lax'"):
         ops.conv(x, w, form="fast")
-    with pytest.raises(ValueError, match="padding 'same' is neither 'SAME', 'VALID' nor a pair"):
+    with pytest.raises(ValueError, match="padding 'same' is none of 'SAME', 'VALID', a whole number"):
         ops.conv(x, w, padding="same")
 
 
@@ -141,3 +141,9 @@ def test_a_number_pads_both_sides_and_one_alone_every_axis():
         np.testing.assert_array_equal(ops.conv(x, w, padding=short), ops.conv(x, w, padding=whole))
     np.testing.assert_array_equal(ops.max_pool(x, 3, 2, 1), ops.max_pool(x, 3, 2, ((1, 1), (1, 1))))
     np.testing.assert_array_equal(ops.conv_transpose(x, w, 2, 1), ops.conv_transpose(x, w, 2, ((1, 1), (1, 1))))
+
+
+@pytest.mark.parametrize("padding", [1.5, None, ((1,), (1, 1)), ((1, 2), (3, 4.5))])
+def test_a_padding_of_another_kind_is_refused_by_name(padding):
+    with pytest.raises(ValueError, match=r"^padding .* is none of 'SAME', 'VALID', a whole number, or for each axis one or a pair"):
+        ops.conv(*arrays((5, 6), 2, (3, 2)), padding=padding)

@@ -264,5 +264,5 @@ def test_what_does_not_fit_is_refused():
     for padding, more in (("SAME", 1), (((1, 1), (1, 1)), 2)):
         with pytest.raises(ValueError, match=r"output_padding .* is for explicit padding, and from 0 to less than the strides"):
             ops.conv_transpose(x, w, 2, padding, groups=2, output_padding=more)
-    with pytest.raises(ValueError, match="padding 'CIRCULAR' is neither 'SAME', 'VALID'"):
+    with pytest.raises(ValueError, match="padding 'CIRCULAR' is none of 'SAME', 'VALID'"):
         ops.conv_transpose(x, w, 2, "CIRCULAR", groups=2)

@@ -123,5 +123,5 @@ def test_windows_and_arrays_that_do_not_fit_are_refused():
         ops.avg_pool(jnp.zeros((1, 4, 6, 2)), (2, 7))
     with pytest.raises(ValueError, match=r"\[batch, depth, height, width, channels\], not 2 of them"):
         ops.max_pool(jnp.zeros((4, 6)), 2)
-    with pytest.raises(ValueError, match="padding 'FULL' is neither"):
+    with pytest.raises(ValueError, match="padding 'FULL' is none of"):
         ops.max_pool(jnp.zeros((1, 4, 6, 2)), 2, padding="FULL")
