@@ -98,7 +98,7 @@ class Gated(Cell):
     def project(self, params: Any, x: jax.Array) -> Any:
         """`x W + b`; a column of ones makes the bias and its gradient part of the products."""
         one = jnp.ones((*x.shape[:-1], 1), x.dtype)
-        return jnp.concatenate([x, one], -1) @ jnp.concatenate([params["kernel"], params["bias"][None]])
+        return ops.matmul(jnp.concatenate([x, one], -1), jnp.concatenate([params["kernel"], params["bias"][None]]))
 
     def weights(self, params: Any) -> dict[str, jax.Array]:
         """The matrices that states are multiplied with, each once a step."""
@@ -160,7 +160,7 @@ class LSTM(Gated):
     def project(self, params: Any, x: jax.Array) -> jax.Array:
         if not self.layer_norm:
             return super().project(params, x)
-        return _normed(x @ params["kernel"], params["kernel_scale"], params["bias"])
+        return _normed(ops.matmul(x, params["kernel"]), params["kernel_scale"], params["bias"])
 
     def step(self, params: Any, product: Product, carry: Any, z: jax.Array) -> tuple[Any, jax.Array]:
         h, c = carry

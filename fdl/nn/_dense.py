@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import jax
 from jax.nn import initializers
 
+from fdl import ops
 from fdl.core import Layer, Scope
 
 
@@ -28,7 +29,7 @@ class Dense(Layer):
     bias_init: Callable[..., jax.Array] = initializers.zeros
 
     def forward(self, scope: Scope, x: jax.Array) -> jax.Array:
-        y = x @ scope.param("kernel", self.kernel_init, (x.shape[-1], self.features), x.dtype)
+        y = ops.matmul(x, scope.param("kernel", self.kernel_init, (x.shape[-1], self.features), x.dtype))
         if self.bias:
             b = scope.param("bias", self.bias_init, (self.features,), x.dtype)
             y = y + b.reshape((1,) * (y.ndim - 1) + b.shape)

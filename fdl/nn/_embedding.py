@@ -44,7 +44,7 @@ class Embedding(Layer):
     def forward(self, scope: Scope, x: jax.Array, *, output: bool = False) -> jax.Array:
         table = scope.param("table", self.table_init, (self.vocabulary, self.features), jax.dtypes.canonicalize_dtype(self.dtype))
         if output:
-            return x @ table.T.astype(x.dtype)
+            return ops.matmul(x, table.T.astype(x.dtype))
         if not jnp.issubdtype(x.dtype, jnp.integer):
             raise ValueError(f"tokens are integers, not {x.dtype}")
         x = x.astype(jnp.int32) if x.dtype.itemsize < 4 else x

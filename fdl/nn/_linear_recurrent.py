@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
+from fdl import ops
 from fdl.core import FdlError, Scope
 from fdl.nn._cells import Cell, at_least_float32
 from fdl.ops._recurrence import mask
@@ -98,9 +99,9 @@ class LRU(Cell):
         wide = at_least_float32(x.dtype)
         nu, theta, gamma = params["eigenvalues"].astype(wide)
         size, phase = jnp.exp(-jnp.exp(nu)), jnp.exp(theta)
-        real, imaginary = (x.astype(wide) @ (part * jnp.exp(gamma)[None]) for part in params["kernel"].astype(wide))
+        real, imaginary = (ops.matmul(x.astype(wide), part * jnp.exp(gamma)[None]) for part in params["kernel"].astype(wide))
         return jax.lax.complex(size * jnp.cos(phase), size * jnp.sin(phase)), jax.lax.complex(real, imaginary)
 
     def _read(self, params: Any, h: jax.Array, x: jax.Array) -> jax.Array:
         real, imaginary = params["output"].astype(h.real.dtype)
-        return (h.real @ real - h.imag @ imaginary).astype(x.dtype) + x @ params["skip"]
+        return (ops.matmul(h.real, real) - ops.matmul(h.imag, imaginary)).astype(x.dtype) + ops.matmul(x, params["skip"])

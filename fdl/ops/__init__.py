@@ -13,6 +13,7 @@ from fdl.ops._decode import filter_logits as filter_logits
 from fdl.ops._decode import greedy_decode as greedy_decode
 from fdl.ops._decode import sample_decode as sample_decode
 from fdl.ops._forms import Form as Form
+from fdl.ops._matmul import matmul as matmul
 from fdl.ops._moments import moments as moments
 from fdl.ops._moments import spread_mask as spread_mask
 from fdl.ops._moments import widened as widened

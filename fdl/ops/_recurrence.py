@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from fdl.ops._matmul import matmul
+
 Carry = TypeVar("Carry")
 CACHE = 2**19  # bytes of products: the half of a common second-level cache
 
@@ -104,7 +106,7 @@ def _weighted(weighted: WeightedStep, scan: Callable[..., Any]) -> Callable[...,
         weights, params, carry, z, still = primals
         free = lambda params, carry, z, taps: loop(weights, params, carry, z, still, taps)
         out, linear, factors = jax.linearize(free, params, carry, z, no_taps(weights, z), has_aux=True)
-        along = {name: factors[name] @ tangents[0][name] for name in weights}
+        along = {name: matmul(factors[name], tangents[0][name]) for name in weights}
         return out, linear(*tangents[1:4], along)
 
     def piece(carry: Carry, now: tuple[Any, jax.Array]) -> tuple[Carry, jax.Array]:
