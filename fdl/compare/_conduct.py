@@ -16,7 +16,7 @@ from fdl.compare._contestants import classics, name_contestants
 from fdl.compare._display import Display
 from fdl.compare._execute import Backend, Threads, execute
 from fdl.compare._halving import eliminated
-from fdl.compare._layout import costs, decide, default_memory
+from fdl.compare._layout import decide, default_memory
 from fdl.compare._paired import least_seeds
 from fdl.compare._plan import Job, Plan
 from fdl.compare._remote import Cluster, Processes
@@ -69,7 +69,7 @@ def study(
         halving: successive halving's factor: after a `1 / halving^k` of the steps only so small a share of a contestant's
             trials goes on. Budgets stay equal, but fast starters are favoured. `None`: no halving.
         how: on CPU, whether chunks of runs are trained by threads or by processes with one core each. Processes take a few
-            seconds to start and compile each for itself; worth it for long studies, and to survive a run that hangs.
+            seconds to start; worth it for long studies, and to survive a run that hangs.
         workers: how many; default: a core each on CPU, 1 on an accelerator.
         chunk: runs mapped in one program; default: by size of the task and a timed probe.
         memory: bytes that programs may take together; default: half of what the machine or the device has.
@@ -151,12 +151,14 @@ class _Conductor:
         self._run([Pending(job) for job in jobs], None)
 
     def costs(self) -> dict[str, dict[str, float]]:
-        """What a step of each contestant costs, one run alone on this machine."""
-        worker = self._backend.worker if isinstance(self._backend, Threads) and self._layout.chunk == 1 else None
-        worker = worker or Worker(self._plan.tasks, self._layout._replace(chunk=1, devices=1))
+        """What a step of each contestant costs, one run alone where the others were trained."""
         jobs = [Job("tune", name, 0, 0, trials[0]) for name, trials in self._plan.spaces.items()]
-        programs = {job.contestant: worker.program(job) for job in jobs}
-        measured = costs(worker.trainers, {job.contestant: job.optimizer for job in jobs}, programs)
+        self._backend = self._backend or self._make()
+        lost: tuple[type[BaseException], ...] = (*self._backend.lost, TimeoutError)
+        try:
+            measured = self._backend.costs(jobs)
+        except lost:
+            measured = Worker(self._plan.tasks, self._layout).costs(jobs)
         return {name: {**cost, "gradients_per_step": self._plan.gradients(name)} for name, cost in measured.items()}
 
     def close(self) -> None:

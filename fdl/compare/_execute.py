@@ -24,6 +24,9 @@ class Backend(Protocol):
 
     def submit(self, chunk: Sequence[Pending], until: int | None, segment: Segment) -> Future[list[Pending]]: ...
 
+    def costs(self, jobs: Sequence[Job]) -> dict[str, dict[str, float]]:
+        """`Worker.costs`, where chunks are trained."""
+
     def renew(self, hung: bool) -> None:
         """Replaces workers that died, or that hang. What they were at is submitted again by the caller."""
 
@@ -41,6 +44,9 @@ class Threads:
 
     def submit(self, chunk: Sequence[Pending], until: int | None, segment: Segment) -> Future[list[Pending]]:
         return self._pool.submit(self.worker.run, chunk, until, segment, self._stop.is_set)
+
+    def costs(self, jobs: Sequence[Job]) -> dict[str, dict[str, float]]:
+        return self.worker.costs(jobs)
 
     def missing(self, pending: Iterable[Pending]) -> list[Job]:
         """A job of each family that has no program yet."""

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
-import numpy as np
 
 from fdl.compare._work import Layout, cores
 from fdl.train import Trainable, Trainer
@@ -81,19 +80,3 @@ def size_of(program: Any) -> int:
     """Bytes of a compiled program's arguments, results and temporaries."""
     found = program.memory_analysis()
     return found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
-
-
-def costs(trainers: dict[str, Any], optimizers: dict[str, Any], programs: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """What a step of one run alone costs, by contestant: seconds, without compilation and evaluation, and bytes of state."""
-    measured = {}
-    for name, optimizer in optimizers.items():
-        trainer = trainers[name]
-        seconds = trainer.seconds_per_step(programs[name], optimizer)
-        params = jax.eval_shape(trainer.task.init, jax.random.key(0))[0]
-        count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
-        state = jax.eval_shape(optimizer.init, params)
-        measured[name] = {
-            "seconds_per_step": seconds,
-            "state_bytes_per_parameter": sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) / max(count, 1),
-        }
-    return measured

@@ -8,13 +8,16 @@ import logging
 import os
 import signal
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future
+from tempfile import TemporaryDirectory
 from threading import Lock, Thread
 from typing import Any
 from uuid import uuid4
 
-from fdl.compare._execute import Segment
+from fdl.compare._execute import PATIENCE, Segment
+from fdl.compare._plan import Job
 from fdl.compare._work import Layout, Pending, Worker, check_pool
 from fdl.core import FdlError
 from fdl.train import Trainable
@@ -23,13 +26,13 @@ _worker: dict[str, Worker] = {}  # of this process: the one of the study that it
 _lock = Lock()
 
 
-def train(token: str, setup: bytes | None, chunk: bytes, until: int | None) -> list[Pending]:
-    """One chunk, in whatever process this is called.
+def work(token: str, setup: bytes | None, call: bytes) -> Any:
+    """What the `Worker` of whatever process this is called in gives.
 
     Args:
         token: of the study.
         setup: what its `Worker` is made from; `None` where `prepare` has been called.
-        chunk: pending runs.
+        call: the method's name and arguments, pickled.
     """
     import cloudpickle
 
@@ -41,16 +44,30 @@ def train(token: str, setup: bytes | None, chunk: bytes, until: int | None) -> l
             _worker.clear()  # what another study left
             _worker[token] = Worker(tasks, layout)
         worker = _worker[token]
-    return worker.run(cloudpickle.loads(chunk), until)
+    method, args = cloudpickle.loads(call)
+    return getattr(worker, method)(*args)
 
 
 def prepare(token: str, setup: bytes) -> None:
-    """Makes a process of this machine ready for a study; its parent alone heeds Ctrl-C, and it ends with its parent."""
+    """Makes a process of this machine ready for a study; it ends with its parent."""
     import cloudpickle
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    dask_setup(None)
     Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     _worker[token] = Worker(*cloudpickle.loads(setup))
+
+
+def dask_setup(worker: Any) -> None:
+    """Called in each worker process here, a cluster's included: its parent alone heeds Ctrl-C and tells of compilations."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")  # by one that was killed at it
+
+
+def _environment(pool: int, compiled: str) -> dict[str, str]:
+    """Of worker processes here: threads of XLA's pool, and the folder, if any, where they share what each has compiled."""
+    mine = {"NPROC": str(pool), "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "")}
+    shared = {"JAX_COMPILATION_CACHE_DIR": compiled, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return mine | shared if compiled and "JAX_COMPILATION_CACHE_DIR" not in os.environ else mine
 
 
 def _end_with(parent: int) -> None:
@@ -59,8 +76,23 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-class Processes:
-    """Processes of this machine with one core each: unlike threads they share no lock and no pool, but each compiles for itself.
+class _Remote:
+    """Has a `Worker` elsewhere train chunks and measure costs."""
+
+    _tasks: Mapping[str, Trainable]
+
+    def submit(self, chunk: Sequence[Pending], until: int | None, segment: Segment) -> Future[list[Pending]]:
+        return _counted(self._call("run", list(chunk), until), _steps(chunk, until, self._tasks), segment)
+
+    def costs(self, jobs: Sequence[Job]) -> dict[str, dict[str, float]]:
+        return self._call("costs", list(jobs)).result(PATIENCE)
+
+    def _call(self, method: str, *args: Any) -> Future[Any]:
+        raise NotImplementedError
+
+
+class Processes(_Remote):
+    """Processes of this machine with one core each: unlike threads they share no lock and no pool.
 
     Args:
         tasks, layout: of the study.
@@ -73,33 +105,36 @@ class Processes:
         self.lost: tuple[type[BaseException], ...] = (BrokenExecutor, ShutdownExecutorError)
         self._tasks, self._layout = tasks, layout
         self._token, self._setup = uuid4().hex, cloudpickle.dumps((dict(tasks), layout))
+        self._compiled = TemporaryDirectory(prefix="fdl-")
         self._begin()
 
     def _begin(self) -> None:
         from joblib.externals.loky import ProcessPoolExecutor
 
-        environment = {"NPROC": str(self._layout.pool), "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "")}
-        made = self._token, self._setup
-        self._pool = ProcessPoolExecutor(self._layout.workers, initializer=prepare, initargs=made, env=environment)
+        made, env = (self._token, self._setup), _environment(self._layout.pool, self._compiled.name)
+        self._pool = ProcessPoolExecutor(self._layout.workers, initializer=prepare, initargs=made, env=env)
 
-    def submit(self, chunk: Sequence[Pending], until: int | None, segment: Segment) -> Future[list[Pending]]:
+    def _call(self, method: str, *args: Any) -> Future[Any]:
         import cloudpickle
 
-        future = self._pool.submit(train, self._token, None, cloudpickle.dumps(list(chunk)), until)
-        return _counted(future, _steps(chunk, until, self._tasks), segment)
+        return self._pool.submit(work, self._token, None, cloudpickle.dumps((method, args)))
 
     def renew(self, hung: bool) -> None:
-        self.close()
+        self._end()
         self._begin()
 
     def close(self) -> None:
+        self._end()
+        self._compiled.cleanup()
+
+    def _end(self) -> None:
         for pid in list(self._pool._processes):  # also those that hang; the pool's own way is not safe while chunks wait
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._pool.shutdown()
 
 
-class Cluster:
+class Cluster(_Remote):
     """A Dask cluster, whose own forms know SLURM, Kubernetes, SSH and hosts with several GPUs.
 
     Args:
@@ -110,7 +145,8 @@ class Cluster:
     def __init__(self, address: str, tasks: Mapping[str, Trainable], layout: Layout) -> None:
         import cloudpickle
 
-        self._client, self._own = connect(address, layout.pool)
+        self._compiled = TemporaryDirectory(prefix="fdl-")
+        self._client, self._own = connect(address, layout.pool, self._compiled.name)
         from distributed import KilledWorker
         from distributed.comm import CommClosedError
 
@@ -120,11 +156,10 @@ class Cluster:
         self._setup = self._submit(self._client.submit, bytes, cloudpickle.dumps((dict(tasks), layout)), pure=False)
         self._pool = self._client.get_executor(pure=False)
 
-    def submit(self, chunk: Sequence[Pending], until: int | None, segment: Segment) -> Future[list[Pending]]:
+    def _call(self, method: str, *args: Any) -> Future[Any]:
         import cloudpickle
 
-        future = self._submit(self._pool.submit, train, self._token, self._setup, cloudpickle.dumps(list(chunk)), until)
-        return _counted(future, _steps(chunk, until, self._tasks), segment)
+        return self._submit(self._pool.submit, work, self._token, self._setup, cloudpickle.dumps((method, args)))
 
     def _submit(self, submit: Any, *args: Any, **options: Any) -> Any:
         import dask
@@ -152,10 +187,11 @@ class Cluster:
         self._client.close()
         if self._own:
             self._own.close()
+        self._compiled.cleanup()
 
 
-def connect(address: str, pool: int = 1) -> tuple[Any, Any]:
-    """A client of the scheduler at `address`, and the cluster if it was started here: its processes' XLA gets `pool` threads."""
+def connect(address: str, pool: int = 1, compiled: str = "") -> tuple[Any, Any]:
+    """A client of the scheduler at `address`, and the cluster if it was started here, with this `_environment`."""
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
@@ -165,18 +201,18 @@ def connect(address: str, pool: int = 1) -> tuple[Any, Any]:
         if not count.isdecimal() or not int(count):
             raise FdlError("cluster", repr(address), "local:N with N worker processes, or a scheduler's address")
         # dead workers are expected here, and told by what they cost alone
-        options = {"dashboard_address": "127.0.0.1:0", "env": {"NPROC": str(pool)}, "silence_logs": logging.CRITICAL, "preload": __name__}
+        options = {
+            "dashboard_address": "127.0.0.1:0",
+            "env": _environment(pool, compiled),
+            "silence_logs": logging.CRITICAL,
+            "preload": __name__,
+        }
         own = LocalCluster(n_workers=int(count), threads_per_worker=1, **options)
         return Client(own, set_as_default=False), own
     try:
         return Client(address, timeout=10, set_as_default=False), None
     except (OSError, ValueError) as error:
         raise FdlError("cluster", repr(address), "the address of a scheduler that answers", str(error)) from error
-
-
-def dask_setup(worker: Any) -> None:
-    """Called in each worker process of a cluster started here: as with `prepare`, Ctrl-C is not for it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _counted(future: Future[list[Pending]], steps: int, segment: Segment) -> Future[list[Pending]]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, NamedTuple
@@ -56,6 +57,7 @@ class Worker:
     """
 
     def __init__(self, tasks: Mapping[str, Trainable], layout: Layout) -> None:
+        self._tasks, self._layout = tasks, layout
         made = {id(task): Trainer(task, layout.chunk, layout.fast, layout.devices) for task in tasks.values()}
         self.trainers = {name: made[id(task)] for name, task in tasks.items()}
         self._unprepared = list(made.values())
@@ -133,6 +135,13 @@ class Worker:
         pick = lambda i: None if host is None else jax.tree.map(lambda a: a[i], host)
         return [Pending(job, record, pick(i)) for i, (job, record) in enumerate(zip(jobs, records))]
 
+    def costs(self, jobs: Sequence[Job]) -> dict[str, dict[str, float]]:
+        """What a step of one run alone costs, by contestant: seconds, without compilation and evaluation, and bytes of state."""
+        alone = self if self._layout.chunk == 1 else Worker(self._tasks, self._layout._replace(chunk=1, devices=1))
+        with ThreadPoolExecutor(self._layout.workers) as threads:  # compiles side by side
+            programs = list(threads.map(alone.program, jobs))
+        return {job.contestant: _cost(alone.trainers[job.contestant], job.optimizer, program) for job, program in zip(jobs, programs)}
+
 
 def cores() -> int:
     """Of this machine, that this process may use."""
@@ -160,6 +169,16 @@ def family(job: Job) -> Any:
 def _record(job: Job, diverged_at: int | None, curves: dict[tuple[str, str], list[tuple[int, float]]]) -> RunRecord:
     values = {name: value if isinstance(value, str) else float(value) for name, value in space.hyperparameters(job.optimizer).items()}
     return RunRecord(*job.id, values, diverged_at, curves)
+
+
+def _cost(trainer: Trainer, optimizer: Any, program: Any) -> dict[str, float]:
+    params = jax.eval_shape(trainer.task.init, jax.random.key(0))[0]
+    state = jax.tree.leaves(jax.eval_shape(optimizer.init, params))
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return {
+        "seconds_per_step": trainer.seconds_per_step(program, optimizer),
+        "state_bytes_per_parameter": sum(leaf.size * leaf.dtype.itemsize for leaf in state) / max(count, 1),
+    }
 
 
 def stop_at(pending: Pending, step: int) -> RunRecord:

@@ -124,6 +124,20 @@ def test_processes_make_the_records_of_threads_though_they_are_killed_and_stoppe
     assert not any(Path(f"/proc/{pid}").exists() for pid in before), "no zombies"
 
 
+def test_processes_share_what_they_have_compiled(alone, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    backend = Processes({"adam": TASK}, LAYOUT)
+    compiled = lambda: {path.name for path in Path(backend._compiled.name).glob("*-cache")}
+    assert trained(backend) == alone
+    first = compiled()
+    assert len(first) >= 3, "initial parameters, batches, training steps"
+    backend.renew(hung=False)
+    assert trained(backend) == alone
+    assert compiled() == first, "the new workers compiled nothing"
+    backend.close()
+    assert not Path(backend._compiled.name).exists()
+
+
 @pytest.mark.parametrize("address", ["local:", "local:0", "local:many", "nowhere://1"])
 def test_an_address_without_a_scheduler_is_refused(address):
     pytest.importorskip("distributed", reason="Dask, the cluster of this test, is not installed")

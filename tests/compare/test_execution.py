@@ -10,7 +10,7 @@ from fdl import FdlError, compare, optim
 from fdl.compare import RunRecord, space
 from fdl.compare._execute import ATTEMPTS, Threads, execute
 from fdl.compare._halving import survivors
-from fdl.compare._layout import costs, decide, probe
+from fdl.compare._layout import decide, probe
 from fdl.compare._plan import Job
 from fdl.compare._work import Layout, Pending, Worker
 
@@ -86,7 +86,7 @@ def test_costs_are_of_one_run_alone(whole):
     assert {cost["gradients_per_step"] for cost in found.values()} == {1}
     worker = Worker({"adam": TASK}, Layout(1, 1, False))
     job = Job("tune", "adam", 0, 0, optim.Adam())
-    (cost,) = costs(worker.trainers, {"adam": job.optimizer}, {"adam": worker.program(job)}).values()
+    (cost,) = worker.costs([job]).values()
     assert cost["seconds_per_step"] > 0
 
 
@@ -110,6 +110,9 @@ class Flaky(Threads):
     def renew(self, hung):
         self.renewed += 1
 
+    def costs(self, jobs):
+        raise BrokenExecutor("a worker died")
+
 
 def test_lost_workers_cost_their_chunks_alone(whole):
     jobs = [Job("tune", "adam", i, seed, o) for i, o in enumerate(space.trials(ADAM, 8)) for seed in range(2)]
@@ -127,6 +130,14 @@ def test_workers_that_are_always_lost_end_the_study():
     with pytest.raises(FdlError, match=f"found {ATTEMPTS + 1} times, one after another, workers were lost"):
         list(execute(backend, 1, [Pending(Job("tune", "adam", 0, 0, optim.Adam()))], None, lambda steps: None))
     backend.close()
+
+
+def test_costs_are_measured_here_where_the_workers_are_lost(tmp_path, monkeypatch):
+    from fdl.compare import _conduct
+
+    monkeypatch.setattr(_conduct, "_backend", lambda plan, layout, how, cluster: Flaky(Worker(plan.tasks, layout), 0))
+    study = make(tmp_path, trials=2)
+    assert all(study.manifest["costs"][name]["seconds_per_step"] > 0 for name in study.contestants)
 
 
 def test_a_study_that_is_continued_keeps_its_layout(tmp_path):
