@@ -86,7 +86,7 @@ def compare(
     halving: Halving = None,
     folder: StudyFolder = None,
     data_dir: DataFolder = None,
-    how: Literal["threads", "processes"] = "threads",
+    how: Literal["auto", "threads", "processes"] = "auto",
     workers: Workers = None,
     chunk: Chunk = None,
     memory: Memory = None,
@@ -107,7 +107,7 @@ def compare(
         halving: successive halving's factor
         folder: the study's folder; a study that is in it is continued
         data_dir: folder of the data set's files, where the task's data does not come with fdl
-        how: whether runs are trained by threads or by processes
+        how: whether runs are trained by threads or by processes; auto: processes for long studies of small models
         workers: how many of them
         chunk: runs mapped into one program
         memory: GiB that programs may take together

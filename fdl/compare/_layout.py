@@ -13,6 +13,8 @@ from fdl.train import Trainable, Trainer
 
 SMALL = 1e8  # FLOPs of a batch's forward pass; digits-cnn has 1e7 and runs 1.4 times as fast without the fast options
 TINY = 2e6  # below this kernels are so short that mapping them over runs pays on CPU; digits-mlp has 6e5
+LONG = 60  # seconds of training for which processes are worth the few that they take to start, at RATE
+RATE = 5e10  # FLOPs a second of one core, as digits-mlp, digits-cnn and vowels-lstm train
 WORTH_A_PROBE = 300_000  # steps of all runs; fewer take less time than programs to try
 CHUNKS = {"cpu": (16, 64), "accelerator": (8, 32, 128, 512)}  # runs in a program, tried smallest first
 
@@ -46,6 +48,15 @@ def decide(task: Trainable, optimizer: Any, families: int, each: int, workers: i
         if found > rate:
             best, rate = layout, found
     return best
+
+
+def prefers_processes(task: Trainable, layout: Layout, runs: int) -> bool:
+    """Whether so many runs are faster by processes: on CPU, small programs in threads of one pool wait for each other's parts.
+
+    Processes gained a tenth on digits-mlp and vowels-lstm, a fifth on digits-cnn.
+    """
+    small = jax.default_backend() == "cpu" and layout.workers > 1 and not layout.fast
+    return small and 3 * task.flops() * task.steps * runs / (RATE * layout.workers) > LONG
 
 
 def probe(task: Trainable, optimizer: Any, layout: Layout) -> tuple[float, int]:

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future
+from pickle import PicklingError
 from tempfile import TemporaryDirectory
 from threading import Lock, Thread
 from typing import Any
@@ -76,6 +77,25 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
+def pickled(value: Any) -> bytes:
+    """For another process; raises `FdlError` where a part of it belongs to this one."""
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(value))
+    except (PicklingError, TypeError, AttributeError, ValueError) as error:
+        raise FdlError("study", f"what cannot be sent to another process ({error})", "tasks and contestants that can be pickled",
+                       "Make open files, locks and the like where they are used, or train by threads.") from error  # fmt: skip
+
+
+def can_be_imported(*values: Any) -> bool:
+    """Whether another process finds all that they are made of: functions of a script travel, what it told JAX of its classes does not."""
+    try:
+        return b"__main__" not in pickled(values)
+    except FdlError:
+        return False
+
+
 class _Remote:
     """Has a `Worker` elsewhere train chunks and measure costs."""
 
@@ -99,12 +119,11 @@ class Processes(_Remote):
     """
 
     def __init__(self, tasks: Mapping[str, Trainable], layout: Layout) -> None:
-        import cloudpickle
         from joblib.externals.loky.process_executor import ShutdownExecutorError
 
         self.lost: tuple[type[BaseException], ...] = (BrokenExecutor, ShutdownExecutorError)
         self._tasks, self._layout = tasks, layout
-        self._token, self._setup = uuid4().hex, cloudpickle.dumps((dict(tasks), layout))
+        self._token, self._setup = uuid4().hex, pickled((dict(tasks), layout))
         self._compiled = TemporaryDirectory(prefix="fdl-")
         self._begin()
 
@@ -115,9 +134,7 @@ class Processes(_Remote):
         self._pool = ProcessPoolExecutor(self._layout.workers, initializer=prepare, initargs=made, env=env)
 
     def _call(self, method: str, *args: Any) -> Future[Any]:
-        import cloudpickle
-
-        return self._pool.submit(work, self._token, None, cloudpickle.dumps((method, args)))
+        return self._pool.submit(work, self._token, None, pickled((method, args)))
 
     def renew(self, hung: bool) -> None:
         self._end()
@@ -143,8 +160,6 @@ class Cluster(_Remote):
     """
 
     def __init__(self, address: str, tasks: Mapping[str, Trainable], layout: Layout) -> None:
-        import cloudpickle
-
         self._compiled = TemporaryDirectory(prefix="fdl-")
         self._client, self._own = connect(address, layout.pool, self._compiled.name)
         from distributed import KilledWorker
@@ -153,13 +168,11 @@ class Cluster(_Remote):
         self.lost: tuple[type[BaseException], ...] = (KilledWorker, CancelledError, CommClosedError)
         self._address, self._tasks, self._token = address, tasks, uuid4().hex
         # a task's result, unlike scattered data, is made again where the last worker that had it died
-        self._setup = self._submit(self._client.submit, bytes, cloudpickle.dumps((dict(tasks), layout)), pure=False)
+        self._setup = self._submit(self._client.submit, bytes, pickled((dict(tasks), layout)), pure=False)
         self._pool = self._client.get_executor(pure=False)
 
     def _call(self, method: str, *args: Any) -> Future[Any]:
-        import cloudpickle
-
-        return self._submit(self._pool.submit, work, self._token, self._setup, cloudpickle.dumps((method, args)))
+        return self._submit(self._pool.submit, work, self._token, self._setup, pickled((method, args)))
 
     def _submit(self, submit: Any, *args: Any, **options: Any) -> Any:
         import dask

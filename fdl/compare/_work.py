@@ -76,6 +76,10 @@ class Worker:
 
     def program(self, job: Job) -> Any:
         """The compiled training steps of the job's family: its contestant and the structure of its optimizer."""
+        if any(leaf is job.optimizer for leaf in jax.tree.leaves(job.optimizer)):  # the plan holds pytrees alone
+            found = f"{type(job.optimizer).__name__}, which JAX does not know as a pytree in this process"
+            fix = "Move the class and its registration from the script to a module that is imported, or train by threads."
+            raise FdlError(f"contestant {job.contestant}", found, "a class that is registered wherever runs are trained", fix)
         key = family(job)
         with self._lock:
             lock = self._locks.setdefault(key, Lock())

@@ -1,18 +1,21 @@
 """How a study is executed: halving, layouts, costs, lost workers."""
 
 from concurrent.futures import BrokenExecutor, Future
+from threading import Lock
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small import small_task
 
-from fdl import FdlError, compare, optim
-from fdl.compare import RunRecord, space
+from fdl import FdlError, compare, optim, tasks
+from fdl.compare import RunRecord, _conduct, _layout, space
 from fdl.compare._execute import ATTEMPTS, Threads, execute
 from fdl.compare._halving import survivors
-from fdl.compare._layout import decide, probe
+from fdl.compare._layout import decide, prefers_processes, probe
 from fdl.compare._plan import Job
-from fdl.compare._work import Layout, Pending, Worker
+from fdl.compare._remote import can_be_imported
+from fdl.compare._work import Layout, Pending, Worker, cores
 
 TASK = small_task(steps=32)
 ADAM = optim.Adam(lr=space.log(1e-3, 3e38))  # its last rates diverge
@@ -79,6 +82,57 @@ def test_a_probe_runs_what_it_says():
     assert size > probe(TASK, optim.Adam(), Layout(2, 1, False))[1]
 
 
+def test_long_studies_of_small_models_are_for_processes():
+    small = Layout(2, 1, False)
+    assert not prefers_processes(TASK, small, 10)
+    assert prefers_processes(TASK, small, 10**9)
+    assert not prefers_processes(TASK, small._replace(fast=True), 10**9)
+    assert not prefers_processes(TASK, small._replace(workers=1), 10**9)
+
+
+def test_a_study_begun_by_processes_goes_on_by_processes(tmp_path, monkeypatch):
+    if cores() == 1:
+        pytest.skip("one core alone: threads and processes are the same")
+    with monkeypatch.context() as patch:
+        patch.setattr(_layout, "LONG", 0)
+        patch.setattr(_conduct._Conductor, "judge", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            make(tmp_path / "parts", trials=2)
+        whole = compare.Study.load(tmp_path / "parts").manifest["environment"]["layout"]
+    parts = make(tmp_path / "parts", trials=2)  # threads would be refused
+    assert parts.manifest["environment"]["layout"] == whole
+    assert whole["pool"] == 1
+    assert str([run.curves for run in parts.runs]) == str([run.curves for run in make(tmp_path / "whole", trials=2, how="processes").runs])
+
+
+def test_what_cannot_be_sent_to_another_process_is_told_or_stays_here(tmp_path, monkeypatch):
+    lock = Lock()
+
+    def loss(params, batch):
+        with lock:
+            return jnp.mean((batch @ params - 1) ** 2)
+
+    task = tasks.from_loss("locked", loss, jnp.zeros(3), np.ones((40, 3), np.float32), batch_size=4, steps=4)
+    how = {"trials": 2, "seeds": 1, "final_seeds": 2, "display": False}
+    with pytest.raises(FdlError, match="study: found what cannot be sent to another process"):
+        compare.study(task, {"adam": ADAM}, folder=tmp_path / "processes", how="processes", **how)
+    monkeypatch.setattr(_layout, "LONG", 0)
+    assert compare.study(task, {"adam": ADAM}, folder=tmp_path / "auto", **how).runs
+
+
+def test_what_a_script_told_jax_is_missed_elsewhere():
+    class Mine:
+        """As a class of a script, unknown to JAX in a worker's process."""
+
+        __module__ = "__main__"
+        init = update = None
+
+    assert can_be_imported(TASK, ADAM)
+    assert not can_be_imported(TASK, Mine())
+    with pytest.raises(FdlError, match=r"contestant mine: found Mine, which JAX does not know as a pytree in this process"):
+        Worker({"mine": TASK}, Layout(1, 1, False)).program(Job("tune", "mine", 0, 0, Mine()))
+
+
 def test_costs_are_of_one_run_alone(whole):
     found = whole.manifest["costs"]
     assert found["adam"]["state_bytes_per_parameter"] == pytest.approx(8, abs=0.2)  # two float32 slots and a step count
@@ -133,8 +187,6 @@ def test_workers_that_are_always_lost_end_the_study():
 
 
 def test_costs_are_measured_here_where_the_workers_are_lost(tmp_path, monkeypatch):
-    from fdl.compare import _conduct
-
     monkeypatch.setattr(_conduct, "_backend", lambda plan, layout, how, cluster: Flaky(Worker(plan.tasks, layout), 0))
     study = make(tmp_path, trials=2)
     assert all(study.manifest["costs"][name]["seconds_per_step"] > 0 for name in study.contestants)
@@ -147,8 +199,6 @@ def test_a_study_that_is_continued_keeps_its_layout(tmp_path):
 
 
 def test_other_versions_are_told_and_the_first_ones_stay_on_record(tmp_path, monkeypatch):
-    from fdl.compare import _conduct
-
     version = _conduct.metadata.version
     with monkeypatch.context() as patch:
         patch.setattr(_conduct.metadata, "version", lambda name: "0.1" if name == "jax" else version(name))
