@@ -88,7 +88,7 @@ def from_toml(path: str | os.PathLike[str], task: Trainable) -> dict[str, Contes
     """The contestants of a TOML file, such as::
 
         [contestants.momentum]
-        optimizer = "momentum"                                # or "optax.NAME", or "MODULE:NAME"
+        optimizer = "momentum"                                # or "optax.NAME", or "MODULE:NAME"; else the contestant's own name
         lr = { log = [1e-3, 1] }                              # or uniform = [low, high], or choice = [...]
         nesterov = { choice = [true, false] }
 
@@ -123,15 +123,15 @@ def from_toml(path: str | os.PathLike[str], task: Trainable) -> dict[str, Contes
     made = {}
     for name, table in tables.items():
         where = f"{path}, contestant {name}"
-        if not isinstance(table, dict) or not isinstance(table.get("optimizer"), str):
-            raise FdlError(where, "no optimizer", 'optimizer = "NAME"')
+        if not isinstance(table, dict) or not isinstance(table.get("optimizer", name), str):
+            raise FdlError(where, repr(table), 'a table with optimizer = "NAME", where that is not the contestant\'s own name')
         changes = table.get("task", {})
         known = ("batch_size", "steps", "evaluate_every")
         if not isinstance(changes, dict) or set(changes) - set(known):
             raise FdlError(f"{where}, task", str(changes), "a table of " + ", ".join(known))
         own = replace(task, **changes) if changes else None  # type: ignore[type-var]
         values = {k: _value(f"{where}, {k}", v, (own or task).steps) for k, v in table.items() if k not in ("optimizer", "task")}
-        made[name] = Contestant(_make(where, _maker(where, table["optimizer"]), values), own)
+        made[name] = Contestant(_make(where, _maker(where, table.get("optimizer", name)), values), own)
     return made
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from fdl.compare import Interval, Study
 from fdl.report._findings import Findings
-from fdl.report._tables import notes, number, settings
+from fdl.report._tables import notes, number, probability, settings
 
 
 def table(study: Study) -> Any:
@@ -22,12 +22,13 @@ def table(study: Study) -> Any:
         title=Text(found.headline, "bold"), title_justify="left", caption_justify="left", width=79,
         caption=Text("\n".join([*said, summary(study)])), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
     )  # fmt: skip
-    for name in ("optimizer", "chosen", "test, 95 %", "behind leader", *(["diverged"] if any(lost for *_, lost in rows) else [])):
+    p = {c.worse: probability(c.p_holm) for c in found.comparisons if c.better == found.results[0].contestant}
+    for name in ("optimizer", "chosen", "test, 95 %", "behind leader", "p", *(["diverged"] if any(lost for *_, lost in rows) else [])):
         words = name in ("optimizer", "chosen")
         shown.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     for r, chosen, lost in rows:
         behind = "-" if not r.test else "leader" if r.behind is None else plus_minus(r.behind)
-        cells = (r.contestant, chosen, plus_minus(r.mean), behind, f"{lost} of {r.tuning_runs + r.final_runs}" if lost else "")
+        cells = (r.contestant, chosen, plus_minus(r.mean), behind, p.get(r.contestant, ""), f"{lost} of {r.tuning_runs + r.final_runs}" if lost else "")
         shown.add_row(*map(Text, cells[: len(shown.columns)]))  # Text: a name is no markup
     return shown
 
@@ -40,7 +41,8 @@ def summary(study: Study) -> str:
         f"with {plan['seeds']} seed{'s' * (plan['seeds'] != 1)}, "
         f"then judged on test with {plan['final_seeds']} fresh seeds. "
         "Mean ± 95 % confidence interval (Student's t); behind the leader: paired by seed, all intervals holding "
-        "together at 95 %; one that holds 0 is no evidence of a difference."
+        "together at 95 %; p: of that difference by flipping signs, Holm-corrected. Evidence is p of at most 0.05 and an "
+        "interval above 0."
     )
 
 

@@ -59,7 +59,8 @@ def test_a_file_names_optimizers_spaces_schedules_and_tasks(tmp_path):
     [
         ("contestants = 3", "expected [contestants.NAME] tables alone"),
         ("[contestants.a]\noptimizer = 'adam'\n[study]\nx = 1", "found the tables contestants, study"),
-        ("[contestants.a]\nlr = 1", "contestant a: found no optimizer"),
+        ("[contestants.a]\nlr = 1", "contestant a: found 'a'; expected one of"),
+        ("[contestants]\nadam = 1", 'contestant adam: found 1; expected a table with optimizer = "NAME"'),
         ("[contestants.a]\noptimizer = 'adm'", "Did you mean 'adam'?"),
         ("[contestants.a]\noptimizer = 'optax.adm'", "Did you mean 'adam'?"),
         ("[contestants.a]\noptimizer = 'adam'\nrate = 1", "contestant a: found 'rate'; expected one of "),
@@ -121,3 +122,8 @@ def test_two_gradients_a_step_have_half_the_steps():
     plan = compare._plan.Plan(small_task(steps=24), compare._contestants.name_contestants({"a": optim.SGD(), "b": Twice()}), 2, 1, 2)
     assert {name: (t.steps, t.evaluate_every) for name, t in plan.tasks.items()} == {"a": (24, 4), "b": (12, 2)}
     assert plan.card()["contestants"]["b"]["gradients_per_step"] == 2
+
+
+def test_a_contestant_is_the_optimizer_of_its_name_where_no_other_is_told(tmp_path):
+    lion, slow = read(tmp_path, "[contestants.lion]\nlr = 0.5\n[contestants.slow]\noptimizer = 'lion'\nlr = 0.5").values()
+    assert lion == slow

@@ -329,3 +329,10 @@ def text(study):
     console = Console(width=80, file=io.StringIO())
     console.print(report.table(study))
     return console.file.getvalue()
+
+
+def test_the_terminal_gives_the_corrected_p_of_what_is_behind_the_leader(tmp_path):
+    study = made_up(["sgd", "adam"], tmp_path / "s")
+    (pair,) = study.comparisons()
+    row = next(line for line in text(study).splitlines() if line.split()[:1] == [pair.worse])
+    assert tables.probability(pair.p_holm) in row
