@@ -88,21 +88,21 @@ def table(title, rows, flops, seconds, rounds, ours="fdl, scan", peers=("PyTorch
             print(f"{ours} / {best}: {speed[ours] / speed[best]:.2f}")
 
 
-def profile(title, function, args, steps, flops):
+def profile(title, function, args, steps, flops, fast=True):
     """Prints where a compiled call of `steps` steps spends its cores' time: by layer, in products and in all else.
 
     Operations are timed by XLA's own trace and told apart by the scopes that fdl's layers leave in the compiled program; what
     was fused is counted where the fused operation stands. The trace lacks what an operation that spreads over several threads
     does on the others: the sum is less than the step's time on all cores.
     """
-    compiled = core.jit(function).lower(*args).compile()
+    compiled = core.jit(function, fast=fast).lower(*args).compile()
     places, products = {}, set()
     for line in compiled.as_text().splitlines():
         found = re.match(r"\s*(?:ROOT )?%?([\w.-]+) = .*?op_name=\"([^\"]*)\"", line)
         if found:
             layers = re.findall(r"\b([a-z]\w*_\d+)\b", found[2].split("while/body", 1)[-1])
             places[found[1]] = ".".join(dict.fromkeys(layers)) or "loss, update and batches"
-            if re.search(r"ynn_fusion| dot\(| convolution\(|custom-call\(", line):
+            if re.search(r"%ynn_fusion\S* =| dot\(| convolution\(|custom-call\(", line):
                 products.add(found[1])
     jax.block_until_ready(compiled(*args))
     begun = time.perf_counter()
@@ -120,10 +120,10 @@ def profile(title, function, args, steps, flops):
             spent[key] = spent.get(key, 0) + event["dur"] / 1e3 / steps
     product, work = gemm()
     rate = max(rates({GEMM: product}, 0.5, 3)[GEMM]) * work
-    limit = f"{1e3 * flops / rate:.1f} at the rate of matrix products of all cores"
-    print(f"\n{title}: {flops / 1e9:.2f} GFLOP a step, {1e3 * seconds:.1f} ms; {limit}")
-    print(f"{'core milliseconds a step':32}products      else")
+    limit = f"{1e3 * flops / rate:.3g} at the rate of matrix products of all cores"
+    print(f"\n{title}: {flops / 1e9:.2f} GFLOP a step, {1e3 * seconds:.3g} ms; {limit}")
+    print(f"{'core milliseconds a step':32} products      else")
     for place in sorted({place for place, _ in spent}, key=lambda place: -spent.get((place, True), 0) - spent.get((place, False), 0)):
-        print(f"{place:32}{spent.get((place, True), 0):8.2f}  {spent.get((place, False), 0):8.2f}")
+        print(f"{place:32}{spent.get((place, True), 0):9.3f} {spent.get((place, False), 0):9.3f}")
     totals = [sum(ms for (_, product), ms in spent.items() if product == kind) for kind in (True, False)]
-    print(f"{'sum':32}{totals[0]:8.2f}  {totals[1]:8.2f}")
+    print(f"{'sum':32}{totals[0]:9.3f} {totals[1]:9.3f}")

@@ -2,6 +2,7 @@
 
     python experiments/bench_study.py [--task digits-cnn|digits-mlp|vowels-lstm] [--how threads|processes|both] [--rounds 3]
     python experiments/bench_study.py --scale               # cost of a trial in studies of 1 to 1,000
+    NPROC=1 python experiments/bench_study.py --profile     # what a run's step spends its time on, one core alone
     python experiments/bench_study.py --big                 # 10,000 trials of 300 steps of digits-mlp: seconds and memory
 
 Five optimizers, eight rates over four decades, three seeds; 200 steps, the validation split measured every 20 by everyone.
@@ -37,18 +38,24 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Literal
 
+import _bench as bench
 import jax
 import numpy as np
 import tyro
 from _peers import flax_optax, torch_runs
 
 from fdl import compare, tasks
+from fdl.compare._checkpoints import Pending
 from fdl.compare._contestants import name_contestants
 from fdl.compare._execute import Threads, execute
 from fdl.compare._layout import decide, default_memory
 from fdl.compare._plan import Plan
 from fdl.compare._remote import Processes
-from fdl.compare._work import Layout, Pending, Worker
+from fdl.compare._work import Layout, Worker
+from fdl.data import examples
+from fdl.train import Trainer
+from fdl.train._run import advance, batches
+from fdl.train._trainer import stack
 
 STEPS, EVERY, TRIALS, SEEDS = 200, 20, 8, 3
 NAMES = "sgd", "momentum", "adagrad", "rmsprop", "adam"
@@ -182,6 +189,20 @@ def report(rows, whole, steps, runs):
             print(f"{ours} / {theirs}: {speed[ours] / speed[theirs]:.1f}, compilation included {whole[theirs] / whole[ours]:.1f}")
 
 
+def profile(name: str) -> None:
+    """What a step of Adam's takes, in the study's programs; with NPROC=1 on one core."""
+    task = replace(tasks.get(name), steps=STEPS, evaluate_every=EVERY)
+    adam = Plan(task, name_contestants({"adam": compare.classics["adam"]}), TRIALS, SEEDS, 2).spaces["adam"][0]
+    layout = decide(task, adam, len(NAMES), TRIALS * SEEDS, 2, None, default_memory())
+    trainer, optimizers = Trainer(task, layout.chunk, layout.fast), stack([adam] * layout.chunk)
+    keys = jax.random.split(jax.random.key(0), layout.chunk)
+    progress = trainer.start(optimizers, keys)
+    indices = jax.vmap(lambda key: batches(task, EVERY, key, examples(trainer.arrays["train"]), 0))(keys)
+    body = trainer._mapped(partial(advance, task), (0, 0, 0, None, 0))
+    flops = 3 * task.flops()  # a little too many: the first layer's input has no gradient
+    bench.profile(name, body, (optimizers, keys, indices, trainer.arrays["train"], progress), EVERY * layout.chunk, flops, layout.fast)
+
+
 def scale(name: str) -> None:
     """Studies of one contestant and one seed, of 1 to 1,000 trials."""
     task, adam = tasks.get(name), {"adam": compare.classics["adam"]}
@@ -216,8 +237,12 @@ def main(
     how: Literal["threads", "processes", "both"] = "both",
     rounds: int = 3,
     scale_trials: tyro.conf.FlagCreatePairsOff[Annotated[bool, tyro.conf.arg(name="scale")]] = False,
+    spent: tyro.conf.FlagCreatePairsOff[Annotated[bool, tyro.conf.arg(name="profile")]] = False,
     big_study: tyro.conf.FlagCreatePairsOff[Annotated[bool, tyro.conf.arg(name="big")]] = False,
 ) -> None:
+    if spent:
+        print(bench.header())
+        return profile(task)
     load = lambda: f"load average {os.getloadavg()[0]:.1f}"
     print(f"{len(os.sched_getaffinity(0))} cores, {jax.devices()[0].device_kind}, jax {jax.__version__}, {load()}")
     if big_study:

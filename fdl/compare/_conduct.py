@@ -12,6 +12,7 @@ from typing import Any, Literal
 import jax
 
 from fdl.compare import space
+from fdl.compare._checkpoints import Checkpoints, Pending
 from fdl.compare._contestants import classics, name_contestants
 from fdl.compare._display import Display
 from fdl.compare._execute import Backend, Threads, execute
@@ -23,7 +24,7 @@ from fdl.compare._remote import Cluster, Processes, can_be_imported
 from fdl.compare._store import RunRecord, Store
 from fdl.compare._study import Study
 from fdl.compare._tuning import choose_trial, summarise
-from fdl.compare._work import Layout, Pending, Worker, check_pool, pool, stop_at
+from fdl.compare._work import Layout, Worker, check_pool, pool, stop_at
 from fdl.core import FdlError, choose
 from fdl.core._io import locked, writable_folder
 from fdl.train import Trainable
@@ -97,8 +98,9 @@ def study(
             with Display(display) as shown:
                 how, layout = _layout(before, plan, "processes" if cluster else how, workers, chunk, memory or default_memory())
                 store.write_manifest({"plan": plan.card(), "environment": before.get("environment", environment(layout))})
-                make: Callable[[], Backend] = lambda: _backend(plan, layout, how, cluster)
-                conductor = _Conductor(plan, store, layout, make, shown, patience)
+                checkpoints = Checkpoints(path)
+                make: Callable[[], Backend] = lambda: _backend(plan, layout, how, cluster, checkpoints)
+                conductor = _Conductor(plan, store, layout, checkpoints, make, shown, patience)
                 try:
                     conductor.tune()
                     conductor.judge()
@@ -106,6 +108,7 @@ def study(
                         store.write_manifest({"costs": conductor.costs()})
                 finally:
                     conductor.close()
+            checkpoints.clear()
             store.write_manifest({"seconds": before.get("seconds", 0) + time.perf_counter() - begun})
         finally:
             store.close()
@@ -116,18 +119,18 @@ class _Conductor:
     """Runs what is not yet recorded, phase by phase."""
 
     def __init__(
-        self, plan: Plan, store: Store, layout: Layout, make: Callable[[], Backend], shown: Display, patience: float | None
-    ) -> None:
+        self, plan: Plan, store: Store, layout: Layout, checkpoints: Checkpoints, make: Callable[[], Backend], shown: Display,
+        patience: float | None,
+    ) -> None:  # fmt: skip
         self._plan, self._store, self._layout, self._shown, self._patience = plan, store, layout, shown, patience
+        self._checkpoints = checkpoints
         self._make = make
         self._backend: Backend | None = None
         self._records = {record.id: record for record in store.runs()}
 
     def tune(self) -> None:
         """Every trial with the tuning seeds, rung by rung where trials are halved."""
-        jobs = [job for job in self._plan.tune() if job.id not in self._records]
-        self._begin("Tuning", jobs)
-        pending = {job.id: Pending(job) for job in jobs}
+        pending = {one.job.id: one for one in self._begin("Tuning", self._plan.tune())}
         stages = sorted({step for name in self._plan.contestants for step, _ in self._plan.rungs(name)})
         for step in stages:
             racing = [p for p in pending.values() if p.job.phase == "tune" and step in dict(self._plan.rungs(p.job.contestant))]
@@ -146,9 +149,7 @@ class _Conductor:
             best = choose_trial(summarise(runs, task.objective), task.maximise)
             if best:
                 chosen[name] = best.trial
-        jobs = [job for job in self._plan.final(chosen) if job.id not in self._records]
-        self._begin("Judging", jobs)
-        self._run([Pending(job) for job in jobs], None)
+        self._run(self._begin("Judging", self._plan.final(chosen)), None)
 
     def costs(self) -> dict[str, dict[str, float]]:
         """What a step of each contestant costs, one run alone where the others were trained."""
@@ -165,17 +166,20 @@ class _Conductor:
         if self._backend is not None:
             self._backend.close()
 
-    def _begin(self, title: str, jobs: Sequence[Job]) -> None:
-        """Workers, their programs where they share them, and a bar."""
-        if not jobs:
-            return
+    def _begin(self, title: str, jobs: Sequence[Job]) -> list[Pending]:
+        """What is left of these runs; workers for it, their programs where they share them, and a bar."""
+        tasks = self._plan.tasks
+        left = [self._checkpoints.load(job, tasks[job.contestant]) for job in jobs if job.id not in self._records]
+        if not left:
+            return left
         self._backend = self._backend or self._make()
         if isinstance(self._backend, Threads):
-            families = self._backend.missing([Pending(job) for job in jobs])
+            families = self._backend.missing(left)
             if families:
                 self._shown.begin("Compiling", len(families), len(families), "programs")
                 self._backend.compile(families, lambda: self._shown.advance(1))
-        self._shown.begin(title, len(jobs), sum(self._plan.tasks[job.contestant].steps for job in jobs), "steps")
+        self._shown.begin(title, len(left), sum(tasks[one.job.contestant].steps - one.step for one in left), "steps")
+        return left
 
     def _run(self, pending: Sequence[Pending], until: int | None) -> list[Pending]:
         """Trains to step `until`, or to the end; keeps the records of what is finished and returns what is not."""
@@ -193,6 +197,7 @@ class _Conductor:
     def _keep(self, records: Sequence[RunRecord]) -> None:
         records = [record for record in records if record.id not in self._records]
         self._store.add(records)
+        self._checkpoints.drop(records)
         for record in records:
             self._records[record.id] = record
             self._shown.ended(record, self._plan.task.objective, self._plan.task.maximise)
@@ -229,13 +234,13 @@ def _layout(before: dict[str, Any], plan: Plan, how: How, workers: int | None, c
     return how, layout._replace(pool=pool() if how == "threads" else 1)
 
 
-def _backend(plan: Plan, layout: Layout, how: How, cluster: str | None) -> Backend:
+def _backend(plan: Plan, layout: Layout, how: How, cluster: str | None, checkpoints: Checkpoints) -> Backend:
     if cluster:
         return Cluster(cluster, plan.tasks, layout)
     if how == "processes":
-        return Processes(plan.tasks, layout)
+        return Processes(plan.tasks, layout, checkpoints)
     check_pool(layout)
-    return Threads(Worker(plan.tasks, layout), layout.workers)
+    return Threads(Worker(plan.tasks, layout, checkpoints), layout.workers)
 
 
 def environment(layout: Layout) -> dict[str, Any]:

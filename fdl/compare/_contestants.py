@@ -123,7 +123,8 @@ def from_toml(path: str | os.PathLike[str], task: Trainable) -> dict[str, Contes
     made = {}
     for name, table in tables.items():
         where = f"{path}, contestant {name}"
-        if not isinstance(table, dict) or not isinstance(table.get("optimizer", name), str):
+        optimizer = table.get("optimizer", name) if isinstance(table, dict) else None
+        if not isinstance(optimizer, str):
             raise FdlError(where, repr(table), 'a table with optimizer = "NAME", where that is not the contestant\'s own name')
         changes = table.get("task", {})
         known = ("batch_size", "steps", "evaluate_every")
@@ -131,7 +132,7 @@ def from_toml(path: str | os.PathLike[str], task: Trainable) -> dict[str, Contes
             raise FdlError(f"{where}, task", str(changes), "a table of " + ", ".join(known))
         own = replace(task, **changes) if changes else None  # type: ignore[type-var]
         values = {k: _value(f"{where}, {k}", v, (own or task).steps) for k, v in table.items() if k not in ("optimizer", "task")}
-        made[name] = Contestant(_make(where, _maker(where, table.get("optimizer", name)), values), own)
+        made[name] = Contestant(_make(where, _maker(where, optimizer), values), own)
     return made
 
 

@@ -6,8 +6,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Event
 from typing import Any, Protocol
 
+from fdl.compare._checkpoints import Pending
 from fdl.compare._plan import Job
-from fdl.compare._work import Pending, Worker, family
+from fdl.compare._work import Worker, family
 from fdl.core import FdlError
 
 PATIENCE = 600.0  # seconds without any chunk's end after which workers count as hung, and ten times the longest wait before
@@ -83,7 +84,7 @@ def execute(
     """
     families: dict[Any, list[Pending]] = {}
     for one in pending:
-        families.setdefault((family(one.job), one.progress is None), []).append(one)
+        families.setdefault((family(one.job), one.step), []).append(one)
     rows = [[members[i : i + chunk] for i in range(0, len(members), chunk)] for members in families.values()]
     # one of each family in turn: workers that compile for themselves do it side by side
     chunks = [row[i] for i in range(max(map(len, rows), default=0)) for row in rows if i < len(row)]

@@ -17,9 +17,10 @@ from threading import Lock, Thread
 from typing import Any
 from uuid import uuid4
 
+from fdl.compare._checkpoints import Checkpoints, Pending
 from fdl.compare._execute import PATIENCE, Segment
 from fdl.compare._plan import Job
-from fdl.compare._work import Layout, Pending, Worker, check_pool
+from fdl.compare._work import Layout, Worker, check_pool
 from fdl.core import FdlError
 from fdl.train import Trainable
 
@@ -116,14 +117,15 @@ class Processes(_Remote):
 
     Args:
         tasks, layout: of the study.
+        checkpoints: as `Worker` takes them.
     """
 
-    def __init__(self, tasks: Mapping[str, Trainable], layout: Layout) -> None:
+    def __init__(self, tasks: Mapping[str, Trainable], layout: Layout, checkpoints: Checkpoints | None = None) -> None:
         from joblib.externals.loky.process_executor import ShutdownExecutorError
 
         self.lost: tuple[type[BaseException], ...] = (BrokenExecutor, ShutdownExecutorError)
         self._tasks, self._layout = tasks, layout
-        self._token, self._setup = uuid4().hex, pickled((dict(tasks), layout))
+        self._token, self._setup = uuid4().hex, pickled((dict(tasks), layout, checkpoints))
         self._compiled = TemporaryDirectory(prefix="fdl-")
         self._begin()
 
@@ -241,5 +243,4 @@ def _counted(future: Future[list[Pending]], steps: int, segment: Segment) -> Fut
 
 def _steps(chunk: Sequence[Pending], until: int | None, tasks: Mapping[str, Trainable]) -> int:
     """Steps that a chunk will make."""
-    before = [int(p.progress.step) if p.progress is not None else 0 for p in chunk]
-    return sum((until or tasks[p.job.contestant].steps) - step for p, step in zip(chunk, before))
+    return sum(max((until or tasks[p.job.contestant].steps) - p.step, 0) for p in chunk)

@@ -1,9 +1,10 @@
 """What a worker does, be it a thread, a process or a machine: it trains chunks of runs to records."""
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from fdl import optim
 from fdl.compare import space
+from fdl.compare._checkpoints import Checkpoints, Pending
 from fdl.compare._plan import Job
 from fdl.compare._store import RunRecord
 from fdl.core import FdlError
@@ -33,31 +35,17 @@ class Layout(NamedTuple):
     """Threads of XLA's own pool in each process that trains: on CPU convolutions part their sums by it."""
 
 
-@dataclass(frozen=True, eq=False)
-class Pending:
-    """A run that is planned or has been paused.
-
-    Attributes:
-        job: what it is.
-        record: what is known so far, `None` before the first step.
-        progress: where it stands, as arrays on the host.
-    """
-
-    job: Job
-    record: RunRecord | None = None
-    progress: Progress | None = None
-
-
 class Worker:
     """Trains chunks; every family's program is compiled once, by whoever needs it first.
 
     Args:
         tasks: what each contestant trains.
         layout: of the study.
+        checkpoints: where runs that take long are kept on their way; `None`: nowhere.
     """
 
-    def __init__(self, tasks: Mapping[str, Trainable], layout: Layout) -> None:
-        self._tasks, self._layout = tasks, layout
+    def __init__(self, tasks: Mapping[str, Trainable], layout: Layout, checkpoints: Checkpoints | None = None) -> None:
+        self._tasks, self._layout, self._checkpoints = tasks, layout, checkpoints
         made = {id(task): Trainer(task, layout.chunk, layout.fast, layout.devices) for task in tasks.values()}
         self.trainers = {name: made[id(task)] for name, task in tasks.items()}
         self._unprepared = list(made.values())
@@ -99,7 +87,7 @@ class Worker:
         """Trains runs of one family, at most `layout.chunk` many, to step `until` or their end.
 
         Args:
-            chunk: all before their first step, or all paused at the same one.
+            chunk: all at the same step.
             segment: told the steps that have been done, after every segment.
             stopped: asked after every segment; where true, nothing is returned.
         """
@@ -114,18 +102,28 @@ class Worker:
                     if not done:  # else what is recorded of a run would depend on the runs beside it
                         curve.setdefault((split, metric), []).append((step, float(value)))
 
+        def stand(progress: Progress, whole: bool) -> list[Pending]:
+            """The runs as they are after this step, with all that their next one needs or without."""
+            records = [_record(job, int(at) or None, c) for job, at, c in zip(jobs, np.asarray(progress.diverged_at), curves)]
+            host = jax.tree.map(np.asarray, progress) if whole else None
+            pick = lambda i: None if host is None else jax.tree.map(lambda a: a[i], host)
+            return [Pending(job, record, pick(i)) for i, (job, record) in enumerate(zip(jobs, records))]
+
         optimizers, seeds = [p.job.optimizer for p in whole], [p.job.seed for p in whole]
-        paused = [p.progress for p in whole]
+        paused, step, saved = [p.progress for p in whole], chunk[0].step, time.monotonic()
         begin = None if paused[0] is None else jax.tree.map(lambda *leaves: np.stack(leaves), *paused)
-        step = 0 if begin is None else int(np.max(begin.step))
         progress, frozen = begin, np.zeros(len(whole), bool) if begin is None else begin.diverged_at > 0
         for progress, measured in trainer.run(self.program(jobs[0]), optimizers, seeds, begin, end):
-            if stopped():
-                return []
             step += task.evaluate_every
             for split, values in measured.items():
                 note(step, split, values, frozen)
             frozen = np.asarray(progress.diverged_at) > 0
+            ended = stopped()
+            if self._checkpoints and step < end and self._checkpoints.due(time.monotonic() - saved, last=ended):
+                self._checkpoints.save(stand(progress, whole=True))
+                saved = time.monotonic()
+            if ended:
+                return []
             if frozen.all():  # no step would change anything
                 segment((end - step + task.evaluate_every) * len(jobs))
                 break
@@ -133,11 +131,7 @@ class Worker:
         assert progress is not None
         if jobs[0].phase == "final":
             note(task.steps, "test", trainer.test(optimizers, progress), np.zeros(len(whole), bool))
-        at = np.asarray(progress.diverged_at)
-        records = [_record(job, int(d) or None, c) for job, d, c in zip(jobs, at, curves)]
-        host = jax.tree.map(np.asarray, progress) if end < task.steps else None
-        pick = lambda i: None if host is None else jax.tree.map(lambda a: a[i], host)
-        return [Pending(job, record, pick(i)) for i, (job, record) in enumerate(zip(jobs, records))]
+        return stand(progress, whole=end < task.steps)
 
     def costs(self, jobs: Sequence[Job]) -> dict[str, dict[str, float]]:
         """What a step of one run alone costs, by contestant: seconds, without compilation and evaluation, and bytes of state."""

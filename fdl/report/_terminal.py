@@ -28,7 +28,8 @@ def table(study: Study) -> Any:
         shown.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     for r, chosen, lost in rows:
         behind = "-" if not r.test else "leader" if r.behind is None else plus_minus(r.behind)
-        cells = (r.contestant, chosen, plus_minus(r.mean), behind, p.get(r.contestant, ""), f"{lost} of {r.tuning_runs + r.final_runs}" if lost else "")
+        counted = f"{lost} of {r.tuning_runs + r.final_runs}" if lost else ""
+        cells = (r.contestant, chosen, plus_minus(r.mean), behind, p.get(r.contestant, ""), counted)
         shown.add_row(*map(Text, cells[: len(shown.columns)]))  # Text: a name is no markup
     return shown
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+from functools import partial
 
 from small import small_task
 
@@ -14,7 +15,7 @@ from fdl.compare import space
 from fdl.core import _io
 
 CONTESTANTS = {"sgd": optim.SGD(lr=space.log(1e-2, 3e38)), "adam": optim.Adam(lr=space.log(1e-3, 1e-1))}
-PLANS = {"whole": {}, "halved": {"halving": 2}, "mapped": {"chunk": 4}}
+PLANS = {"whole": {}, "halved": {"halving": 2}, "mapped": {"chunk": 4}, "checkpointed": {"halving": 2, "chunk": 4}}
 
 
 def make(folder, plan="whole", **changes):
@@ -76,6 +77,10 @@ def _child(folder, plan, kill_at, tell):
         return connection
 
     Store.add = told
+    if plan == "checkpointed":  # after every segment
+        import fdl.compare._conduct as conduct
+
+        conduct.Checkpoints = partial(conduct.Checkpoints, seconds=-1)
     if kill_at is not None:
         import fdl.compare._store as store
 

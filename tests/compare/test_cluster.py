@@ -12,10 +12,11 @@ from small import small_task
 
 from fdl import FdlError, optim
 from fdl.compare import space
+from fdl.compare._checkpoints import Pending
 from fdl.compare._execute import Threads, execute
 from fdl.compare._plan import Job
 from fdl.compare._remote import Cluster, Processes, connect
-from fdl.compare._work import Layout, Pending, Worker
+from fdl.compare._work import Layout, Worker
 
 TASK = small_task(steps=3000, evaluate_every=1000)
 ADAM = optim.Adam(lr=space.log(1e-3, 1e-1))

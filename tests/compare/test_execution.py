@@ -10,12 +10,13 @@ from small import small_task
 
 from fdl import FdlError, compare, optim, tasks
 from fdl.compare import RunRecord, _conduct, _layout, space
+from fdl.compare._checkpoints import Pending
 from fdl.compare._execute import ATTEMPTS, Threads, execute
 from fdl.compare._halving import survivors
 from fdl.compare._layout import decide, prefers_processes, probe
 from fdl.compare._plan import Job
 from fdl.compare._remote import can_be_imported
-from fdl.compare._work import Layout, Pending, Worker, cores
+from fdl.compare._work import Layout, Worker, cores
 
 TASK = small_task(steps=32)
 ADAM = optim.Adam(lr=space.log(1e-3, 3e38))  # its last rates diverge
@@ -187,7 +188,7 @@ def test_workers_that_are_always_lost_end_the_study():
 
 
 def test_costs_are_measured_here_where_the_workers_are_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr(_conduct, "_backend", lambda plan, layout, how, cluster: Flaky(Worker(plan.tasks, layout), 0))
+    monkeypatch.setattr(_conduct, "_backend", lambda plan, layout, *_: Flaky(Worker(plan.tasks, layout), 0))
     study = make(tmp_path, trials=2)
     assert all(study.manifest["costs"][name]["seconds_per_step"] > 0 for name in study.contestants)
 

@@ -18,8 +18,9 @@ from small import small_task
 
 from fdl import FdlError, optim
 from fdl.compare import _conduct
+from fdl.compare._checkpoints import Pending
 from fdl.compare._plan import Job
-from fdl.compare._work import Layout, Pending, Worker
+from fdl.compare._work import Layout, Worker
 from fdl.core import _io
 
 
@@ -176,7 +177,9 @@ def test_a_study_is_continued_with_the_threads_it_was_begun_with_or_not_at_all(t
             make(tmp_path, trials=2, seeds=1, final_seeds=2)
     monkeypatch.setenv("NPROC", "5")
     with pytest.raises(FdlError, match="threads of XLA's pool: found 5; expected 3"):
-        make(tmp_path, trials=2, seeds=1, final_seeds=2)
+        make(tmp_path, trials=2, seeds=1, final_seeds=2, how="threads")
+    monkeypatch.undo()
+    assert make(tmp_path, trials=2, seeds=1, final_seeds=2).manifest["environment"]["layout"]["pool"] == 3, "by processes"
 
 
 CONVOLUTIONS = """
