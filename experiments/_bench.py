@@ -102,7 +102,7 @@ def profile(title, function, args, steps, flops, fast=True):
         if found:
             layers = re.findall(r"\b([a-z]\w*_\d+)\b", found[2].split("while/body", 1)[-1])
             places[found[1]] = ".".join(dict.fromkeys(layers)) or "loss, update and batches"
-            if re.search(r"%ynn_fusion\S* =| dot\(| convolution\(|custom-call\(", line):
+            if re.search(r"__ynn_fusion| dot\(| convolution\(|custom-call\(", line):
                 products.add(found[1])
     jax.block_until_ready(compiled(*args))
     begun = time.perf_counter()

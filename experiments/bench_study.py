@@ -13,15 +13,23 @@ form, which a probe chooses and the table names, on a share of the runs, and its
 calls took longer (compilation) plus the study's steps at its rate. Steps that fdl leaves out, because a run's loss is no
 longer finite, count for nobody. Rows are timed in turn, round after round; printed are medians.
 
-Measured on two cores with AVX-512, nothing else running, jax 0.10.2 and PyTorch 2.13, trial-steps a second: digits-cnn 2,060 to
-2,300 by threads, 3.7 to 4.1 times PyTorch and 3.4 times the JAX loop, 8 times the vmapped form, compilation included 2.2, 2.1 and
-4.5; 2,480 to 2,650 by processes, 4.5 to 5.3, 4.4 and 9.7 times, but each compiles for itself. digits-mlp, 12 runs mapped, 44,000:
-16 times PyTorch, 4.5 times the JAX loop, 2.0 times the vmapped form; compilation included 2.8, 1.6 and 1.2. vowels-lstm 1,000: 5.1 times
-PyTorch with packed sequences, 1.8 times with padded ones, 2.1 times the JAX loop, compilation included 3.9, 1.4 and 1.8. A trial of
-digits-cnn takes 0.11 s in a study of 10 as of 1,000; 10,000 runs of digits-mlp take 70 s and 0.84 GiB.
+Measured on two cores with AVX-512, nothing else running, jax 0.10.2 and PyTorch 2.13: trial-steps a second, and times PyTorch, the
+JAX loop and the vmapped form, without and with compilation:
 
-What bounds digits-cnn: a step of 33 million operations takes 590 us on one core, 330 of which are what multiplying matrices takes;
-two processes with one thread in XLA's pool each lose nothing beside each other, two threads that share a pool of two a fifth.
+    digits-cnn, threads              2,330       3.7    3.3   7.8      2.0   2.1   4.6
+    digits-cnn, processes            2,750       4.4    3.9   9.1      2.1   2.2   4.7
+    digits-mlp, threads, 12 mapped  44,800      15.8    3.8   2.0      2.6   1.3   1.0
+    digits-mlp, processes           49,950      17.6    4.3   2.2      1.7   0.8   0.6
+    vowels-lstm, threads             1,095       1.8    2.2   2.1      1.3   1.7   1.7     (PyTorch packed 5.5 and 3.9)
+    vowels-lstm, processes           1,206       2.0    2.4   2.3      1.3   1.7   1.7     (packed 6.1 and 4.0)
+
+A trial of digits-cnn takes 0.11 s in a study of 10 as of 1,000; 10,000 runs of digits-mlp take 70 to 78 s and 0.8 GiB.
+
+What bounds it, by `--profile`: of a step's core time products and sums are 0.47 of 0.63 ms on digits-cnn, 0.023 of 0.033 on
+digits-mlp, 1.2 of 1.7 on vowels-lstm. Were all else free, they would be 6.8, 31 and 2.8 times as fast as PyTorch (padded). A study
+compiles as much as it can side by side, and 24,000 steps of digits-cnn take 12 s: hence the figures with compilation. Processes
+lose nothing beside each other, threads that share XLA's pool a tenth to a fifth.
+
 Run it on a quiet machine: other processes slow PyTorch's threads more than JAX's and flatter fdl.
 """
 

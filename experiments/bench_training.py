@@ -15,14 +15,14 @@ Measured on two cores with AVX-512, jax 0.10.2 and PyTorch 2.13:
     3c3d              11.5            1.07                            3.55
     resnet18           1.6            0.85                            1.44
     vmap16            0.65                                            12.5
-    vowels             494            1.14 padded, 3.9 packed         1.24
-    char_lstm         20.1            0.66                            1.32
-    char_gru          26.0            1.14                            0.99
+    vowels             572            1.18 padded, 3.7 packed         1.28
+    char_lstm         22.1            0.66                            1.15
+    char_gru          28.0            1.36                            1.06
     pair              31.4            0.94; 1.5 one after the other
 
 What bounds them. Convolution: where channels are many PyTorch's kernels run at 0.9 to 1.0 of the rate of matrix products, so that
-only fewer multiplications are faster. Winograd's transforms pay for that down to maps 7 wide: `--profile` finds 548 ms a step of
-ResNet-18, 513 at the rate of products, with 125 core milliseconds of transforms, normalisation and all else.
+only fewer multiplications are faster. Winograd's transforms pay for that down to maps 7 wide: `--profile` finds 543 ms a step of
+ResNet-18, 504 at the rate of products, with 190 core milliseconds of transforms, copies, normalisation and all else.
 The JAX peers lose where a gradient's convolution leaves XLA's fast kernel; from a Python loop and with
 many channels few do. Character models: within a loop XLA:CPU multiplies on one core, at half of the machine's rate, which is one
 run's ceiling; two runs at once can be no more than 1.25 times faster than PyTorch's one, which takes 0.8 of both cores' rate.

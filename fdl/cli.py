@@ -280,5 +280,5 @@ def main() -> None:
         print(f"fdl: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("fdl: interrupted; the runs that had ended are saved, and `fdl compare --folder` continues a study.", file=sys.stderr)
+        print("fdl: interrupted; what was done is saved, and `fdl compare --folder` continues a study.", file=sys.stderr)
         sys.exit(130)

@@ -131,7 +131,7 @@ def test_the_command_ends_at_a_signal_with_one_message(tmp_path):
     process.terminate()
     said = process.communicate()[1]
     assert process.returncode == 130
-    assert said.endswith("fdl: interrupted; the runs that had ended are saved, and `fdl compare --folder` continues a study.\n")
+    assert said.endswith("fdl: interrupted; what was done is saved, and `fdl compare --folder` continues a study.\n")
     assert "Traceback" not in said
 
 
