@@ -126,7 +126,7 @@ class Processes(_Remote):
         self.lost: tuple[type[BaseException], ...] = (BrokenExecutor, ShutdownExecutorError)
         self._tasks, self._layout = tasks, layout
         self._token, self._setup = uuid4().hex, pickled((dict(tasks), layout, checkpoints))
-        self._compiled = TemporaryDirectory(prefix="fdl-")
+        self._compiled = TemporaryDirectory(prefix="fdl-", ignore_cleanup_errors=True)
         self._begin()
 
     def _begin(self) -> None:
@@ -162,7 +162,7 @@ class Cluster(_Remote):
     """
 
     def __init__(self, address: str, tasks: Mapping[str, Trainable], layout: Layout) -> None:
-        self._compiled = TemporaryDirectory(prefix="fdl-")
+        self._compiled = TemporaryDirectory(prefix="fdl-", ignore_cleanup_errors=True)
         self._client, self._own = connect(address, layout.pool, self._compiled.name)
         from distributed import KilledWorker
         from distributed.comm import CommClosedError

@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import numpy as np
+import optax
 import pytest
 from small import small_task
 
@@ -126,3 +127,28 @@ def test_a_damaged_checkpoint_is_named_and_left_out(tmp_path, harm):
     assert found.step == 0
     if job is JOBS[0]:
         assert worker.run([found])[0].record == whole.record
+
+
+@pytest.mark.slow
+def test_a_study_interrupted_every_seven_segments_is_the_unbroken_one_whatever_its_optimizers(tmp_path, monkeypatch):
+    names = ("soap", "lbfgs", "prodigy", "psgd", "schedulefreeadamw", "lookahead(adam)", "sam(sgd)")
+    contestants = {"optax": optax.adam(1e-2), **{name: compare.by_name(name) for name in names}}
+    how = {"trials": 2, "seeds": 1, "final_seeds": 2, "chunk": 1, "display": False}
+    whole = compare.study(TASK, contestants, folder=tmp_path / "whole", **how)
+    count, interrupts, advance = iter(range(1, 10**6)), 0, _conduct.Display.advance
+
+    def interrupted(self, steps):
+        advance(self, steps)
+        if self._unit == "steps" and next(count) % 7 == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_conduct, "Checkpoints", partial(Checkpoints, seconds=-1))
+    monkeypatch.setattr(_conduct.Display, "advance", interrupted)
+    parts = None
+    while parts is None:
+        try:
+            parts = compare.study(TASK, contestants, folder=tmp_path / "parts", **how)
+        except KeyboardInterrupt:
+            interrupts += 1
+    assert records(parts) == records(whole)
+    assert interrupts > 20  # measured 36

@@ -1,5 +1,6 @@
 """Chunks on other processes: a real Dask cluster and processes of this machine, whose workers are killed and stopped while they work."""
 
+import contextlib
 import os
 import signal
 import time
@@ -89,7 +90,8 @@ def test_a_cluster_makes_the_records_of_one_process_though_workers_are_killed(cl
         else:
             return
         for pid in killed[-1:] if ended < 9 else pids(local):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # one killed before, of which its nanny does not know yet
+                os.kill(pid, signal.SIGKILL)
 
     assert trained(cluster, harm) == alone
     assert len(killed) >= 5
