@@ -30,10 +30,18 @@ def cases():
 
 
 CASES = cases()
+FIRST = {type(layer): name for name, (layer, _) in reversed(CASES.items())}
+LONG = "derivatives_are_true", "jit_is_eager"  # of a class's further cases these are among the slow tests
 
 
-@pytest.mark.parametrize("law", testing.layers.LAWS)
-@pytest.mark.parametrize("name", CASES)
+def pairs():
+    for name, (layer, _) in CASES.items():
+        for law in testing.layers.LAWS:
+            slow = law in LONG and FIRST[type(layer)] != name
+            yield pytest.param(name, law, marks=[pytest.mark.slow] if slow else [], id=f"{name}-{law}")
+
+
+@pytest.mark.parametrize(("name", "law"), [*pairs()])
 def test_law(name, law):
     layer, inputs = CASES[name]
     if (name, law) in EXCEPT:
