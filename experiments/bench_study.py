@@ -60,10 +60,8 @@ from fdl.compare._layout import decide, default_memory
 from fdl.compare._plan import Plan
 from fdl.compare._remote import Processes
 from fdl.compare._work import Layout, Worker
-from fdl.data import examples
 from fdl.train import Trainer
-from fdl.train._run import advance, batches
-from fdl.train._trainer import stack
+from fdl.train._run import advance
 
 STEPS, EVERY, TRIALS, SEEDS = 200, 20, 8, 3
 NAMES = "sgd", "momentum", "adagrad", "rmsprop", "adam"
@@ -202,10 +200,9 @@ def profile(name: str) -> None:
     task = replace(tasks.get(name), steps=STEPS, evaluate_every=EVERY)
     adam = Plan(task, name_contestants({"adam": compare.classics["adam"]}), TRIALS, SEEDS, 2).spaces["adam"][0]
     layout = decide(task, adam, len(NAMES), TRIALS * SEEDS, 2, None, default_memory())
-    trainer, optimizers = Trainer(task, layout.chunk, layout.fast), stack([adam] * layout.chunk)
-    keys = jax.random.split(jax.random.key(0), layout.chunk)
-    progress = trainer.start(optimizers, keys)
-    indices = jax.vmap(lambda key: batches(task, EVERY, key, examples(trainer.arrays["train"]), 0))(keys)
+    trainer, seeds = Trainer(task, layout.chunk, layout.fast), tuple(range(layout.chunk))
+    optimizers, keys = trainer._stack([adam] * layout.chunk, seeds)
+    progress, indices = trainer.start(optimizers, keys), trainer._drawn(seeds, 0)
     body = trainer._mapped(partial(advance, task), (0, 0, 0, None, 0))
     flops = 3 * task.flops()  # a little too many: the first layer's input has no gradient
     bench.profile(name, body, (optimizers, keys, indices, trainer.arrays["train"], progress), EVERY * layout.chunk, flops, layout.fast)

@@ -79,7 +79,7 @@ class Checkpoints:
         curves = {(split, metric): list(map(tuple, curve)) for split, metric, curve in about["curves"]}
         return Pending(job, RunRecord(**{**about, "curves": curves}), jax.tree.unflatten(jax.tree.structure(shapes), leaves))
 
-    def drop(self, runs: Iterable[Job | RunRecord]) -> None:
+    def drop(self, runs: Iterable[RunRecord]) -> None:
         """Of runs that are finished and recorded."""
         if self._folder.exists():
             for run in runs:

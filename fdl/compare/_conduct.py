@@ -223,7 +223,7 @@ def _layout(before: dict[str, Any], plan: Plan, how: How, workers: int | None, c
     """By whom, and the layout: that of the study which is continued, for another gives other bits; else the best for this machine."""
     if "environment" in before:
         known = Layout(**before["environment"]["layout"])
-        fitting: How = "threads" if known.pool == pool() else "processes"
+        fitting: How = "threads" if jax.default_backend() != "cpu" or known.pool == pool() else "processes"
         return fitting if how == "auto" else how, known._replace(workers=workers or known.workers)
     families, each = len(plan.contestants), max(map(len, plan.spaces.values())) * plan.seeds
     first = next(iter(plan.spaces.values()))[0]

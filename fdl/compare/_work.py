@@ -102,10 +102,10 @@ class Worker:
                     if not done:  # else what is recorded of a run would depend on the runs beside it
                         curve.setdefault((split, metric), []).append((step, float(value)))
 
-        def stand(progress: Progress, whole: bool) -> list[Pending]:
+        def stand(progress: Progress, kept: bool) -> list[Pending]:
             """The runs as they are after this step, with all that their next one needs or without."""
             records = [_record(job, int(at) or None, c) for job, at, c in zip(jobs, np.asarray(progress.diverged_at), curves)]
-            host = jax.tree.map(np.asarray, progress) if whole else None
+            host = jax.tree.map(np.asarray, progress) if kept else None
             pick = lambda i: None if host is None else jax.tree.map(lambda a: a[i], host)
             return [Pending(job, record, pick(i)) for i, (job, record) in enumerate(zip(jobs, records))]
 
@@ -120,7 +120,7 @@ class Worker:
             frozen = np.asarray(progress.diverged_at) > 0
             ended = stopped()
             if self._checkpoints and step < end and self._checkpoints.due(time.monotonic() - saved, last=ended):
-                self._checkpoints.save(stand(progress, whole=True))
+                self._checkpoints.save(stand(progress, kept=True))
                 saved = time.monotonic()
             if ended:
                 return []
@@ -131,7 +131,7 @@ class Worker:
         assert progress is not None
         if jobs[0].phase == "final":
             note(task.steps, "test", trainer.test(optimizers, progress), np.zeros(len(whole), bool))
-        return stand(progress, whole=end < task.steps)
+        return stand(progress, kept=end < task.steps)
 
     def costs(self, jobs: Sequence[Job]) -> dict[str, dict[str, float]]:
         """What a step of one run alone costs, by contestant: seconds, without compilation and evaluation, and bytes of state."""

@@ -106,6 +106,14 @@ def test_a_study_begun_by_processes_goes_on_by_processes(tmp_path, monkeypatch):
     assert str([run.curves for run in parts.runs]) == str([run.curves for run in make(tmp_path / "whole", trials=2, how="processes").runs])
 
 
+def test_threads_go_on_with_an_accelerator_whatever_the_pool(monkeypatch):
+    before = {"environment": {"layout": Layout(1, 8, True, pool=cores() + 1)._asdict()}}
+    by = lambda: _conduct._layout(before, None, "auto", None, None, 1e9)[0]
+    assert by() == "processes"
+    monkeypatch.setattr(_conduct.jax, "default_backend", lambda: "gpu")
+    assert by() == "threads", "processes would each take the device for themselves"
+
+
 def test_what_cannot_be_sent_to_another_process_is_told_or_stays_here(tmp_path, monkeypatch):
     lock = Lock()
 
